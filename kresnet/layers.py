@@ -1,0 +1,296 @@
+"""The few layers that Keras lacks, and the calls that networks are written in: `conv`, `norm`, `squeeze_excite`, ..."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kresnet import checks
+
+# Elementwise, so that any network can have them. By Keras's names.
+ACTIVATIONS = (
+    *("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "swish", "mish"),
+    *("hard_silu", "hard_swish", "softplus", "softsign", "tanh", "sigmoid", "hard_sigmoid", "linear"),
+)
+
+_native_only = False
+
+
+@keras.saving.register_keras_serializable(package="kresnet")
+class VarianceScaling(keras.initializers.VarianceScaling):
+    """Keras's VarianceScaling, drawn by NumPy.
+
+    On the JAX backend Keras's own compiles a program for every weight shape, which is most of the time that building a
+    network takes. The distributions are the same and the numbers differ; one seed gives the same numbers under every
+    backend.
+
+    Args: as `keras.initializers.VarianceScaling`.
+    """
+
+    def __call__(self, shape, dtype=None):
+        receptive_field = math.prod(shape[:-2])
+        fan_in, fan_out = receptive_field * shape[-2], receptive_field * shape[-1]
+        fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
+        variance = self.scale / max(1.0, fan)
+        rng = np.random.default_rng(self._entropy())
+        if self.distribution == "uniform":
+            limit = math.sqrt(3 * variance)
+            values = rng.uniform(-limit, limit, shape).astype("float32")
+        else:
+            values = rng.standard_normal(shape, dtype="float32")
+            if self.distribution == "truncated_normal":
+                while (outside := np.abs(values) > 2).any():
+                    values[outside] = rng.standard_normal(np.count_nonzero(outside), dtype="float32")
+                variance /= 0.87962566103423978**2  # the variance that cutting at two deviations leaves
+            values *= np.float32(math.sqrt(variance))
+        return ops.convert_to_tensor(values, dtype=dtype or keras.config.floatx())
+
+    def _entropy(self) -> Any:
+        if isinstance(self.seed, keras.random.SeedGenerator):
+            return np.asarray(ops.convert_to_numpy(self.seed.next())).tolist()
+        return self.seed
+
+
+def he_normal() -> VarianceScaling:
+    """Returns a new He initializer: zero mean, variance 2 / fan-in (He et al. 2015, arXiv:1502.01852, section 2.2)."""
+    return VarianceScaling(scale=2.0, mode="fan_in", distribution="untruncated_normal")
+
+
+@keras.saving.register_keras_serializable(package="kresnet")
+class GroupedConv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D(groups=...)`, with the same weights and numbers, on the fastest kernel that works.
+
+    On the TensorFlow backend Keras runs every grouped convolution through XLA, whose filter gradient on a CPU is tens of
+    times slower than TensorFlow's own. Here a probe, once for each dtype, tells whether TensorFlow's kernel works; where
+    it does not (oneDNN off, float16), the groups are convolved one by one and concatenated. On a GPU and on the
+    JAX and PyTorch backends this is Keras's layer unchanged.
+
+    Args: as `keras.layers.Conv2D`; `data_format="channels_last"` only.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        if self.groups == 1 or keras.backend.backend() != "tensorflow" or _tensorflow_has_gpu():
+            return super().convolution_op(inputs, kernel)
+        if _native_only or _grouped_gradient_works(keras.backend.standardize_dtype(inputs.dtype)):
+            import tensorflow as tf
+
+            strides, dilations, padding = list(self.strides), list(self.dilation_rate), self.padding.upper()
+            return tf.nn.conv2d(inputs, kernel, strides, padding, dilations=dilations)
+        outputs = [
+            ops.conv(x, k, list(self.strides), self.padding, dilation_rate=self.dilation_rate)
+            for x, k in zip(ops.split(inputs, self.groups, -1), ops.split(kernel, self.groups, -1), strict=True)
+        ]
+        return ops.concatenate(outputs, axis=-1)
+
+
+@contextlib.contextmanager
+def native_grouped_convolution() -> Iterator[None]:
+    """While it is open, grouped convolutions trace to TensorFlow's one operator, whatever this machine can run.
+
+    For converting a network: a converter reads the graph and never runs its gradient.
+    """
+    global _native_only
+    before, _native_only = _native_only, True
+    try:
+        yield
+    finally:
+        _native_only = before
+
+
+@functools.cache
+def _tensorflow_has_gpu() -> bool:
+    import tensorflow as tf
+
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+@functools.cache
+def _grouped_gradient_works(dtype: str) -> bool:
+    """Tells whether TensorFlow's CPU kernel computes a grouped convolution's gradient, by computing a tiny one."""
+    import tensorflow as tf
+
+    @tf.function(jit_compile=False)
+    def gradient():
+        kernel = tf.ones((3, 3, 2, 4), dtype)
+        with tf.GradientTape() as tape:
+            tape.watch(kernel)
+            outputs = tf.nn.conv2d(tf.ones((1, 4, 4, 4), dtype), kernel, 1, "SAME")
+        return tape.gradient(outputs, kernel)
+
+    try:
+        with tf.init_scope(), tf.device("CPU:0"):
+            gradient()
+    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+        return False
+    return True
+
+
+@keras.saving.register_keras_serializable(package="kresnet")
+class EdgePadding2D(keras.layers.ZeroPadding2D):
+    """`keras.layers.ZeroPadding2D`, but repeating the outermost pixels; by at most one pixel on each side.
+
+    Before a 3x3 max pooling this equals padding with minus infinity, as PyTorch's pooling does, with finite numbers: each
+    repeated pixel lies only in windows that its original lies in.
+    """
+
+    def call(self, inputs):
+        return ops.pad(inputs, ((0, 0), *self.padding, (0, 0)), mode="symmetric")
+
+
+@keras.saving.register_keras_serializable(package="kresnet")
+class PaddedIdentity(keras.layers.Layer):
+    """The parameter-free shortcut: every `strides`-th pixel, and zeros for the channels that are new.
+
+    Args:
+        filters: channels of the output, at least those of the input. The new ones are split before and behind the old.
+        strides: step in pixels between those that are kept.
+
+    Source: He et al. 2015, arXiv:1512.03385, section 3.3, option A.
+    """
+
+    def __init__(self, filters: int, strides: int = 1, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.filters = checks.integer("filters", filters)
+        self.strides = checks.integer("strides", strides)
+
+    def call(self, inputs):
+        before, behind = self._new_channels(inputs.shape[-1])
+        kept = inputs[:, :: self.strides, :: self.strides, :]
+        return ops.pad(kept, ((0, 0), (0, 0), (0, 0), (before, behind)))
+
+    def _new_channels(self, channels: int) -> tuple[int, int]:
+        new = self.filters - channels
+        checks.require(new >= 0, "A padded identity cannot drop channels", filters=self.filters, channels=channels)
+        return new // 2, new - new // 2
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        self._new_channels(channels)
+        height, width = (size and -(-size // self.strides) for size in (height, width))
+        return batch, height, width, self.filters
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters, "strides": self.strides}
+
+
+def conv(x, filters: int, kernel: int, *, stride: int = 1, groups: int = 1, dilation: int = 1, zero: bool = False, name: str):
+    """Convolves without bias, padded by kernel // 2 on every side, as PyTorch pads.
+
+    Where the padding that Keras calls "same" is that (stride 1, or an odd size under an odd kernel) the convolution does
+    it; elsewhere a layer `<name>_pad` stands in front.
+
+    Args:
+        x: feature map, (batch, height, width, channels).
+        filters: channels of the output, at least 1.
+        kernel: side of the square kernel in pixels, odd.
+        stride: step in pixels. 1 where `dilation` is not.
+        groups: groups of channels that are convolved apart; divides the channels of input and output.
+        dilation: step in pixels between the kernel's taps.
+        zero: whether the kernel starts as zeros instead of He's numbers.
+        name: the layer's name.
+
+    Returns:
+        A tensor of shape (batch, ceil(height / stride), ceil(width / stride), filters).
+    """
+    same = stride == 1 or _is_odd(x)
+    if kernel > 1 and not same:
+        x = keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+    layer = functools.partial(GroupedConv2D, groups=groups) if groups > 1 else keras.layers.Conv2D
+    return layer(
+        filters,
+        kernel,
+        strides=stride,
+        padding="same" if same else "valid",
+        dilation_rate=dilation,
+        use_bias=False,
+        kernel_initializer="zeros" if zero else he_normal(),
+        name=name,
+    )(x)
+
+
+def max_pool(x, *, padding: str = "symmetric", nonnegative: bool, name: str):
+    """Takes the maximum of 3x3 windows, 2 pixels apart.
+
+    Args:
+        x: feature map, (batch, height, width, channels).
+        padding: "symmetric": the windows at the edge reach one pixel beyond it on every side, as PyTorch's do;
+            "ceil": only beyond the bottom and the right, and only where pixels would be left out, as Caffe's do.
+        nonnegative: whether no value of `x` is below zero, as behind a ReLU: then padding with zeros, which is the
+            faster, is the same as padding with minus infinity.
+        name: the layer's name; the padding's, where there is one, is `<name>_pad`.
+
+    Returns:
+        A tensor of shape (batch, ceil(height / 2), ceil(width / 2), channels); "ceil": (height - 1) / 2, rounded up.
+    """
+    odd, even = _is_odd(x), all(size is not None and size % 2 == 0 for size in x.shape[1:3])
+    same = odd if padding == "symmetric" else even
+    if not same and not (padding == "ceil" and odd):
+        pad = keras.layers.ZeroPadding2D if nonnegative else EdgePadding2D
+        x = pad(((1, 1),) * 2 if padding == "symmetric" else ((0, 1),) * 2, name=f"{name}_pad")(x)
+    return keras.layers.MaxPooling2D(3, 2, "same" if same else "valid", name=name)(x)
+
+
+def _is_odd(x) -> bool:
+    """Tells whether height and width are known and odd: then "same" padding at stride 2 pads both sides alike."""
+    return all(size is not None and size % 2 == 1 for size in x.shape[1:3])
+
+
+def norm(x, *, epsilon: float, momentum: float, zero_gamma: bool = False, name: str):
+    """Batch-normalizes; `momentum` is Keras's (the share of the old statistics that a step keeps)."""
+    gamma = "zeros" if zero_gamma else "ones"
+    return keras.layers.BatchNormalization(
+        momentum=momentum, epsilon=epsilon, gamma_initializer=gamma, name=name
+    )(x)
+
+
+def activation(x, function: str, *, name: str):
+    """Applies a Keras activation by its name, as a layer of its own."""
+    return keras.layers.Activation(function, name=name)(x)
+
+
+def squeeze_excite(x, hidden: int, *, name: str):
+    """Rescales each channel by a learned gate in (0, 1), computed from all channels' means.
+
+    Args:
+        x: feature map, (batch, height, width, channels).
+        hidden: channels of the squeezed layer, at least 1.
+        name: prefix of the layers' names.
+
+    Returns:
+        A tensor of x's shape and dtype.
+
+    Raises:
+        ValueError: if hidden < 1.
+
+    Source: Hu et al. 2018, arXiv:1709.01507, section 3.
+    """
+    checks.integer("hidden", hidden)
+    # keepdims keeps the gate a feature map: without it, a .tflite reshapes at every block.
+    gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
+    gate = keras.layers.Conv2D(
+        hidden, 1, activation="relu", kernel_initializer=he_normal(), name=f"{name}_reduce"
+    )(gate)
+    gate = keras.layers.Conv2D(
+        x.shape[-1], 1, activation="sigmoid", kernel_initializer=he_normal(), name=f"{name}_expand"
+    )(gate)
+    return keras.layers.Multiply(name=f"{name}_scale")([x, gate])
+
+
+def drop_path(x, rate: float, *, name: str):
+    """In training, zeroes a sample's whole branch with probability `rate` and scales the others by 1 / (1 - rate).
+
+    Source: Huang et al. 2016, arXiv:1603.09382, section 3.
+    """
+    return keras.layers.Dropout(rate, noise_shape=(None, 1, 1, 1), name=name)(x) if rate else x
+
+
+def make_divisible(channels: float, divisor: int = 8) -> int:
+    """Returns the multiple of `divisor` nearest to `channels`, at least `divisor`."""
+    return max(divisor, int(channels + divisor / 2) // divisor * divisor)

@@ -1,0 +1,1 @@
+"""The networks: an engine for each family, and a line for each network."""

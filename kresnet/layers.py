@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import functools
 import math
@@ -117,16 +118,19 @@ def _grouped_gradient_works(dtype: str) -> bool:
     import tensorflow as tf
 
     @tf.function(jit_compile=False)
-    def gradient():
-        kernel = tf.ones((3, 3, 2, 4), dtype)
+    def gradients(x, kernel):  # arguments, since constants would be folded before any kernel runs
         with tf.GradientTape() as tape:
-            tape.watch(kernel)
-            outputs = tf.nn.conv2d(tf.ones((1, 4, 4, 4), dtype), kernel, 1, "SAME")
-        return tape.gradient(outputs, kernel)
+            tape.watch([x, kernel])
+            y = tf.nn.conv2d(x, kernel, 1, "SAME")
+        return tape.gradient(y, [x, kernel])
+
+    def run():
+        with tf.device("CPU:0"):
+            gradients(tf.ones((1, 4, 4, 4), dtype), tf.ones((3, 3, 2, 4), dtype))
 
     try:
-        with tf.init_scope(), tf.device("CPU:0"):
-            gradient()
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:  # eager there, whatever graph is being built here
+            thread.submit(run).result()
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
         return False
     return True

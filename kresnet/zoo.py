@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -67,6 +68,9 @@ class Engine(Protocol):
 
 
 Builder = Callable[..., keras.Model]
+
+# Keras walks a model's graph by recursion, along the shortcuts: ResNet-1202 is deeper than Python's limit of 1000.
+sys.setrecursionlimit(max(sys.getrecursionlimit(), 3000))
 
 _registry: dict[str, Builder] = {}
 

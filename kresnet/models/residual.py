@@ -290,7 +290,7 @@ def _merge(x: Any, shortcut: Any | None, block: Block, spec: ResNetSpec) -> Any:
     if spec.se_reduction:
         x = squeeze_excite(x, make_divisible(block.filters / spec.se_reduction), name=f"{block.name}_se")
     x = drop_path(x, block.drop_path_rate, name=f"{block.name}_drop_path")
-    return x if shortcut is None else keras.layers.Add(name=f"{block.name}_add")([x, shortcut])
+    return x if shortcut is None else keras.layers.Add(name=f"{block.name}_add")([shortcut, x])
 
 
 def _conv(x: Any, row: Conv, name: str, zero: bool = False) -> Any:

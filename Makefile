@@ -1,0 +1,34 @@
+# Each target alone sets up all that it needs in .venv, from Python 3.11 or later.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quickstart test lint benchmark table clean
+
+quickstart: .venv/examples  ## Train, export and check a network on embedded handwritten digits.
+	$(BIN)/python examples/quickstart.py
+
+test: .venv/test
+	$(BIN)/python -m pytest --numprocesses 2
+
+lint: .venv/lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+benchmark: .venv/test
+	$(BIN)/python benchmarks/grouped_conv.py
+	$(BIN)/python benchmarks/build_time.py
+	$(BIN)/python benchmarks/train_step.py
+
+table: .venv/test  ## Write the README's table of networks anew.
+	$(BIN)/python tests/readme_table.py
+
+.venv/examples: EXTRAS = examples
+.venv/test: EXTRAS = examples,jax,test
+.venv/lint: EXTRAS = lint
+.venv/%: setup.cfg
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]"
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info

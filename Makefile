@@ -1,5 +1,7 @@
 # Each target alone sets up all that it needs in .venv, from Python 3.11 or later.
 PYTHON ?= python3
+# TensorFlow would print a page of its own before the first line of ours.
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 BIN := .venv/bin
 
 .PHONY: quickstart test lint benchmark table clean

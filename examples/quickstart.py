@@ -1,6 +1,6 @@
 """Trains ResNet-20 on handwritten digits, exports it for phones, and checks that the exported file says the same.
 
-The digits are scikit-learn's 1797 scans of 8x8 pixels, which come with it. Takes about a minute and a half on two cores.
+The digits are scikit-learn's 1797 scans of 8x8 pixels, which come with it. Takes a minute and a half.
 """
 
 import sys
@@ -68,7 +68,7 @@ classify = Interpreter(str(file)).get_signature_runner()
 lite = np.concatenate([classify(image=one[None])["probs"] for one in test_x])
 lite_accuracy, difference = np.mean(lite.argmax(1) == test_y), np.abs(lite - scores).max()
 
-print(f"held-out accuracy    Keras {accuracy:.2%}   {file} {lite_accuracy:.2%}   ({len(wrong)} of {len(test_y)} misread)")
+print(f"held-out accuracy    Keras {accuracy:.2%} ({len(wrong)} of {len(test_y)} misread), {file} {lite_accuracy:.2%}")
 print(f"largest difference   {difference:.1e} (of probabilities)")
 print("saved_models/ holds  digits/ digits.tflite digits_curves.png digits_misread.png")
 sys.exit(0 if min(accuracy, lite_accuracy) >= 0.98 and difference <= 1e-4 else "The exported file is not good enough.")

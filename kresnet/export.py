@@ -31,8 +31,8 @@ def export(model: keras.Model, path: str | os.PathLike) -> Path:
     path = Path(path)
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
-            "Exporting needs Keras's TensorFlow backend: save the model as .keras, set KERAS_BACKEND=tensorflow, load it "
-            f"and export. Received: backend={keras.backend.backend()!r}"
+            "Exporting needs Keras's TensorFlow backend: save the model as .keras, set KERAS_BACKEND=tensorflow, "
+            f"load it and export. Received: backend={keras.backend.backend()!r}"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     with native_grouped_convolution():

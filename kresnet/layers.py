@@ -68,10 +68,10 @@ def he_normal() -> VarianceScaling:
 class GroupedConv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D(groups=...)`, with the same weights and numbers, on the fastest kernel that works.
 
-    On the TensorFlow backend Keras runs every grouped convolution through XLA, whose filter gradient on a CPU is tens of
-    times slower than TensorFlow's own. Here a probe, once for each dtype, tells whether TensorFlow's kernel works; where
-    it does not (oneDNN off, float16), the groups are convolved one by one and concatenated. On a GPU and on the
-    JAX and PyTorch backends this is Keras's layer unchanged.
+    On the TensorFlow backend Keras runs every grouped convolution through XLA, whose filter gradient on a CPU is tens
+    of times slower than TensorFlow's own. Here a probe, once for each dtype, tells whether TensorFlow's kernel works;
+    where it does not (oneDNN off, or a dtype without a kernel), the groups are convolved one by one and concatenated.
+    On a GPU and on the JAX and PyTorch backends this is Keras's layer unchanged.
 
     Args: as `keras.layers.Conv2D`; `data_format="channels_last"` only.
     """
@@ -140,8 +140,8 @@ def _grouped_gradient_works(dtype: str) -> bool:
 class EdgePadding2D(keras.layers.ZeroPadding2D):
     """`keras.layers.ZeroPadding2D`, but repeating the outermost pixels; by at most one pixel on each side.
 
-    Before a 3x3 max pooling this equals padding with minus infinity, as PyTorch's pooling does, with finite numbers: each
-    repeated pixel lies only in windows that its original lies in.
+    Before a 3x3 max pooling this equals padding with minus infinity, as PyTorch's pooling does, with finite numbers:
+    each repeated pixel lies only in windows that its original lies in.
     """
 
     def call(self, inputs):
@@ -184,11 +184,13 @@ class PaddedIdentity(keras.layers.Layer):
         return {**super().get_config(), "filters": self.filters, "strides": self.strides}
 
 
-def conv(x, filters: int, kernel: int, *, stride: int = 1, groups: int = 1, dilation: int = 1, zero: bool = False, name: str):
+def conv(
+    x, filters: int, kernel: int, *, stride: int = 1, groups: int = 1, dilation: int = 1, zero: bool = False, name: str
+):
     """Convolves without bias, padded by kernel // 2 on every side, as PyTorch pads.
 
-    Where the padding that Keras calls "same" is that (stride 1, or an odd size under an odd kernel) the convolution does
-    it; elsewhere a layer `<name>_pad` stands in front.
+    Where the padding that Keras calls "same" is that (stride 1, or an odd size under an odd kernel) the convolution
+    does it; elsewhere a layer `<name>_pad` stands in front.
 
     Args:
         x: feature map, (batch, height, width, channels).
@@ -249,9 +251,7 @@ def _is_odd(x) -> bool:
 def norm(x, *, epsilon: float, momentum: float, zero_gamma: bool = False, name: str):
     """Batch-normalizes; `momentum` is Keras's (the share of the old statistics that a step keeps)."""
     gamma = "zeros" if zero_gamma else "ones"
-    return keras.layers.BatchNormalization(
-        momentum=momentum, epsilon=epsilon, gamma_initializer=gamma, name=name
-    )(x)
+    return keras.layers.BatchNormalization(momentum=momentum, epsilon=epsilon, gamma_initializer=gamma, name=name)(x)
 
 
 def activation(x, function: str, *, name: str):
@@ -278,9 +278,9 @@ def squeeze_excite(x, hidden: int, *, name: str):
     checks.integer("hidden", hidden)
     # keepdims keeps the gate a feature map: without it, a .tflite reshapes at every block.
     gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
-    gate = keras.layers.Conv2D(
-        hidden, 1, activation="relu", kernel_initializer=he_normal(), name=f"{name}_reduce"
-    )(gate)
+    gate = keras.layers.Conv2D(hidden, 1, activation="relu", kernel_initializer=he_normal(), name=f"{name}_reduce")(
+        gate
+    )
     gate = keras.layers.Conv2D(
         x.shape[-1], 1, activation="sigmoid", kernel_initializer=he_normal(), name=f"{name}_expand"
     )(gate)

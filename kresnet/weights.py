@@ -116,7 +116,9 @@ def _assign(slots: list[Slot], entries: Mapping[str, Entry], head: str, file: Pa
             "`include_top=False` to leave the file's classifier out, or with the file's `classes`. "
             f"Received: weights={str(file)!r}"
         )
-    problems = [f"{title} {_first(names)}" for title, names in (("missing:", missing), ("left over:", left_over)) if names]
+    problems = [
+        f"{title} {_first(names)}" for title, names in (("missing:", missing), ("left over:", left_over)) if names
+    ]
     if misshapen:
         problems.append(f"misshapen: {_shapes(misshapen, by_name, entries)}")
     if problems:
@@ -142,14 +144,16 @@ def _shapes(names: Sequence[str], slots: Mapping[str, Slot], entries: Mapping[st
 def _match_torch(
     layers: Sequence[keras.layers.Layer], entries: Mapping[str, Entry], layouts: Sequence[Layout]
 ) -> tuple[list[Slot], Mapping[str, Entry], str]:
-    """Returns the slots in the layout whose names agree best with the entries', those entries, and the head's prefix."""
+    """Returns the slots in the layout that agrees best with the entries, those entries, and the prefix of the head."""
     # A counter that PyTorch's batch norms keep and no inference uses.
     entries = {name: entry for name, entry in entries.items() if not name.endswith("num_batches_tracked")}
     candidates = []
     for layout in layouts:
         modules = [layout.module(layer.name) for layer in layers]
         if None not in modules:
-            slots = [slot for layer, module in zip(layers, modules, strict=True) for slot in _torch_slots(layer, module)]
+            slots = [
+                slot for layer, module in zip(layers, modules, strict=True) for slot in _torch_slots(layer, module)
+            ]
             candidates.append((slots, entries, f"{layout.module(_HEAD)}."))
     return max(candidates, key=lambda candidate: sum(slot.name in entries for slot in candidate[0]))
 

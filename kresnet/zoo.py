@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, Protocol
 
 import keras
 
-from kresnet import checks, weights as weight_files
+from kresnet import checks
+from kresnet import weights as weight_files
 from kresnet.layers import VarianceScaling
 
 # Mean and standard deviation of red, green and blue in [0, 1], over the training images.
@@ -134,7 +135,7 @@ def make_builder(
         model = keras.Model(inputs, outputs, name=name or key)
         if weights is not None:
             weight_files.load(model, weights, engine.layouts)
-        return _select(model, features, maps) if features else model
+        return _select(model, inputs, features, maps) if features else model
 
     defaults = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
     signature = inspect.signature(builder)
@@ -157,8 +158,8 @@ _DOCSTRING = """Builds {name} (arXiv:{paper}) as a Keras functional model.
             timm's layout, `.weights.h5` or `.keras` of the same network. Without a top, the file's classifier is left
             out.
         input_tensor: a Keras tensor to build upon.
-        input_shape: (height, width, channels) in pixels; height and width may be None. Default: ({size}, {size}, 3) with
-            the top, (None, None, 3) without.
+        input_shape: (height, width, channels) in pixels; height and width may be None. Default: ({size}, {size}, 3)
+            with the top, (None, None, 3) without.
         pooling: without a top, None (the feature map itself), "avg" or "max".
         classes: classes to tell apart, at least 1. Default: {classes}.
         classifier_activation: activation of the classifier; None for logits.
@@ -166,8 +167,8 @@ _DOCSTRING = """Builds {name} (arXiv:{paper}) as a Keras functional model.
         include_preprocessing: True: inputs are RGB pixels, 0 to 255, uint8 or float, and the first layer brings them to
             the mean and deviation that the network was trained with. False: inputs go to the first convolution as they
             are.
-        features: instead of a head, names of stages ("stem", "stage2", ...), or True for all stages: the output is a dict
-            of their feature maps, and the model's `feature_strides` gives the input pixels to a step of each.
+        features: instead of a head, names of stages ("stem", "stage2", ...), or True for all stages: the output is a
+            dict of their feature maps, and the model's `feature_strides` gives the input pixels to a step of each.
         **fields: any field of `{spec}`: a change from the published network.
 
     Returns:
@@ -238,7 +239,8 @@ def _image_input(input_tensor: Any, input_shape: Any, default_size: int | None, 
         input_shape=input_shape,
         input_tensor=shape,
     )
-    return input_tensor, keras.utils.get_source_inputs(input_tensor)
+    sources = keras.utils.get_source_inputs(input_tensor)
+    return input_tensor, sources[0] if len(sources) == 1 else sources
 
 
 def _check_shape(shape: Any, spec: Spec) -> None:
@@ -284,13 +286,15 @@ def _classifier(x: Any, spec: Spec, classes: int, activation: str | None) -> Any
     )(x)
 
 
-def _select(model: keras.Model, features: bool | Sequence[str], maps: dict[str, FeatureMap]) -> keras.Model:
+def _select(
+    model: keras.Model, inputs: Any, features: bool | Sequence[str], maps: dict[str, FeatureMap]
+) -> keras.Model:
     """Returns the model of the feature maps that were asked for."""
     if isinstance(features, str):
         features = (features,)
     names = [name for name in maps if name != "stem"] if features is True else list(features)
     for name in names:
         checks.choice("features", name, maps)
-    selected = keras.Model(model.inputs, {name: maps[name].tensor for name in names}, name=model.name)
+    selected = keras.Model(inputs, {name: maps[name].tensor for name in names}, name=model.name)
     selected.feature_strides = {name: maps[name].stride for name in names}
     return selected

@@ -8,12 +8,25 @@ import numpy as np
 from parity import reference_weights
 from safetensors.numpy import save_file
 
+import kresnet
 from kresnet.models.residual import BLOCK
 from kresnet.weights import Layout
 
 FOLDER = pathlib.Path(__file__).parent / "parity"
-LAYOUTS = json.loads(gzip.decompress((FOLDER / "layouts.json.gz").read_bytes()))
-LOGITS = np.load(FOLDER / "logits.npz")
+LAYOUTS, LOGITS = {}, {}
+for prefix in ("", "more_"):
+    LAYOUTS |= json.loads(gzip.decompress((FOLDER / f"{prefix}layouts.json.gz").read_bytes()))
+    LOGITS |= np.load(FOLDER / f"{prefix}logits.npz")
+
+# Stored network, `source:model:size`, to the network here, and the fields in which it differs from that.
+NETWORKS = {
+    "timm:legacy_senet154:224": ("senet154", {}),
+    "timm:legacy_seresnet50:224": ("seresnet50", {"stride_in": "1x1", "stem_pool": "ceil"}),
+    "kuangliu:preact_resnet18:32": ("resnetv2_18", {"stem": "conv3", "final_norm": False}),
+}
+for key in LOGITS:
+    if (name := key.split(":")[1]) in kresnet.list_models():
+        NETWORKS[key] = (name, {})
 
 _CONVS_AND_NORMS = {
     "stem_conv": "conv1",

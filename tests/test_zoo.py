@@ -1,4 +1,4 @@
-"""Over every registered network: builds, parameters, a training step, saving. A new one is in it by being registered."""
+"""Over every registered network: builds, parameters, a training step, saving. Registering one adds it."""
 
 import csv
 import pathlib

@@ -5,10 +5,18 @@ from __future__ import annotations
 import functools
 from dataclasses import replace
 
-from kresnet.models.residual import ResNetSpec, resnet
+from kresnet.models.residual import resnet
+from kresnet.models.residual_spec import ResNetSpec
 from kresnet.zoo import CIFAR, INCEPTION, make_builder, variant
 
-V1, V2, RESNEXT, SENET, WIDE, TRICKS = "1512.03385", "1603.05027", "1611.05431", "1709.01507", "1605.07146", "1812.01187"
+V1, V2, RESNEXT, SENET, WIDE, TRICKS = (
+    "1512.03385",
+    "1603.05027",
+    "1611.05431",
+    "1709.01507",
+    "1605.07146",
+    "1812.01187",
+)
 
 R50 = ResNetSpec()
 R26 = replace(R50, depths=(2, 2, 2, 2))

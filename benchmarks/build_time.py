@@ -1,0 +1,49 @@
+"""Seconds to build ResNet-50, against keras.applications' own, on every backend that is installed.
+
+    python benchmarks/build_time.py
+
+Each build is the first of its kind in a fresh process, as a user meets it (imports not counted); they alternate.
+"""
+
+import importlib.util
+import os
+import statistics
+import subprocess
+import sys
+
+from rich.progress import track
+
+ROUNDS = 3
+BUILDS = {"kresnet": "import kresnet as z", "keras.applications": "import keras.applications as z"}
+CODE = """
+import time, keras
+{imports}
+keras.ops.zeros(1)  # the backend's own start
+start = time.perf_counter()
+z.ResNet50(weights=None)
+print(time.perf_counter() - start)
+"""
+
+
+def seconds(backend: str, imports: str) -> float:
+    environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    code = [sys.executable, "-c", CODE.format(imports=imports)]
+    return float(subprocess.run(code, env=environment, capture_output=True, text=True, check=True).stdout.split()[-1])
+
+
+def main():
+    for backend in ("tensorflow", "jax", "torch"):
+        if importlib.util.find_spec(backend) is None:
+            print(f"{backend:12} not installed")
+            continue
+        times: dict[str, list[float]] = {name: [] for name in BUILDS}
+        for _ in track(range(ROUNDS), backend, transient=True):
+            for name, imports in BUILDS.items():
+                times[name].append(seconds(backend, imports))
+        medians = {name: statistics.median(values) for name, values in times.items()}
+        listed = ", ".join(f"{name} {value:.1f} s" for name, value in medians.items())
+        print(f"{backend:12} {listed}: {medians['keras.applications'] / medians['kresnet']:.1f} times faster")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""What the benchmarks share: alternating runs in one process, and medians."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import keras
+from rich.progress import track
+
+
+def alternate(candidates: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Runs each candidate once to warm up, then all of them in turn; prints and returns their median seconds."""
+    for run in candidates.values():
+        run()
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in track(range(rounds), "Measuring", transient=True):
+        for name, run in candidates.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    for name, values in times.items():
+        spread = f"{min(values) * 1e3:.0f} to {max(values) * 1e3:.0f}"
+        print(f"  {name:12} {medians[name] * 1e3:8.0f} ms  ({spread}, {rounds} rounds)")
+    return medians
+
+
+def describe() -> str:
+    """Names backend and device."""
+    device = keras.distribution.list_devices()[0] if keras.backend.backend() != "torch" else "cpu"
+    return f"{keras.backend.backend()} backend on {device}, Keras {keras.__version__}"

@@ -1,0 +1,56 @@
+"""Stores more references, beside those that README.md describes and in the same way: `python store.py`.
+
+Needs PyTorch 2.13.0, torchvision 0.28.0 and timm 1.0.31, in an environment of their own: no test needs them.
+"""
+
+import functools
+import gzip
+import json
+import pathlib
+
+import numpy as np
+import torch
+from reference_weights import image, tensor
+
+operators = torch.library.Library("torchvision", "DEF")  # a build without its compiled ones wants these to be declared
+operators.define("nms(Tensor boxes, Tensor scores, float threshold) -> Tensor")
+operators.define("qnms(Tensor boxes, Tensor scores, float threshold) -> Tensor")
+
+import timm  # noqa: E402
+import torchvision  # noqa: E402
+from timm.layers import BatchNormAct2d, create_conv2d  # noqa: E402
+from timm.models.resnetv2 import ResNetV2  # noqa: E402
+
+SIZE = 65  # odd all the way down: 65, 33, 17, 9, 5, 3
+TORCHVISION = ("resnext101_32x8d", "resnext101_64x4d", "wide_resnet101_2")
+TIMM = (
+    *("resnet26", "resnet101c", "resnet18d", "resnet34d", "resnet101d", "resnet152d"),
+    *("resnetv2_18", "resnetv2_34", "resnetv2_101", "resnetv2_152", "resnext101_32x4d", "resnext50d_32x4d"),
+    *("seresnet18", "seresnet34", "seresnet101", "seresnet152", "seresnet152d", "seresnext101_32x4d"),
+)
+MODELS = {f"torchvision:{name}:{SIZE}": getattr(torchvision.models, name) for name in TORCHVISION}
+MODELS |= {f"timm:{name}:{SIZE}": functools.partial(timm.create_model, name) for name in TIMM}
+MODELS[f"timm:resnetv2_200:{SIZE}"] = functools.partial(
+    ResNetV2, layers=(3, 24, 36, 3), conv_layer=create_conv2d, norm_layer=BatchNormAct2d
+)
+
+
+def main() -> None:
+    folder = pathlib.Path(__file__).parent
+    logits, layouts = {}, {}
+    for key, make in MODELS.items():
+        model = make().eval()
+        state = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        model.load_state_dict(
+            {name: torch.from_numpy(np.asarray(tensor(name, shape))) for name, shape in state.items()}
+        )
+        with torch.no_grad():
+            logits[key] = model(torch.from_numpy(image(SIZE)).permute(0, 3, 1, 2))[0].numpy()
+        layouts[key] = {"params": sum(p.numel() for p in model.parameters()), "state": state}
+        print(key, layouts[key]["params"])
+    np.savez_compressed(folder / "more_logits.npz", **logits)
+    (folder / "more_layouts.json.gz").write_bytes(gzip.compress(json.dumps(layouts).encode(), mtime=0))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""The README tells the truth: its table is current, and its code runs as printed."""
+
+import re
+
+import keras
+import readme_table
+
+
+def test_table_is_current():
+    text = readme_table.README.read_text()
+    assert text == readme_table.with_table(text), "run `make table`"
+
+
+def test_code_runs(tmp_path, monkeypatch):
+    """As printed but for the photos, the epochs and the input size, which would take minutes."""
+    code = re.search(r"```python\n(.*?)```", readme_table.README.read_text(), re.DOTALL)[1]
+    for name in "ab":
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(4):
+            keras.utils.save_img(tmp_path / "photos" / name / f"{i}.png", keras.ops.ones((50, 40, 3)) * 20 * i)
+    code = code.replace("224", "64").replace("epochs=10", "epochs=1")
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert (tmp_path / "saved_models" / "photos.tflite").stat().st_size > 40_000_000

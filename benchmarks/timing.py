@@ -21,7 +21,7 @@ def alternate(candidates: dict[str, Callable[[], object]], rounds: int) -> dict[
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, values in times.items():
         spread = f"{min(values) * 1e3:.0f} to {max(values) * 1e3:.0f}"
-        print(f"  {name:12} {medians[name] * 1e3:8.0f} ms  ({spread}, {rounds} rounds)")
+        print(f"  {name:42} {medians[name] * 1e3:8.0f} ms  ({spread}, {rounds} rounds)")
     return medians
 
 

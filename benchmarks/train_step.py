@@ -1,12 +1,14 @@
-"""Images per second of a training step of ResNet-50, against keras.applications' own, alternating in one process.
+"""Images per second of a training step, against keras.applications' same network, alternating in one process.
 
-    python benchmarks/train_step.py [--batch 16] [--size 128] [--rounds 15] [--precision float32]
+    python benchmarks/train_step.py [NETWORK ...] [--batch 16] [--size 128] [--rounds 15] [--precision float32]
 
-keras.applications.ResNet50 strides in the first 1x1 and has biases, so `stride_in="1x1"` is the same arithmetic but for
-those. Runs on whatever backend (KERAS_BACKEND) and device there is.
+ResNet50: theirs strides in the first 1x1 and has biases, so `stride_in="1x1"` is the same arithmetic but for those.
+MobileNetV2 and EfficientNetB0: theirs pads as TensorFlow does, so `padding="same"` is the same arithmetic.
+Runs on whatever backend (KERAS_BACKEND) and device there is.
 """
 
 import argparse
+import functools
 
 import keras
 import numpy as np
@@ -23,25 +25,33 @@ def trainer(build, batch, size):
     return lambda: model.train_on_batch(images, labels)
 
 
+NETWORKS = {"ResNet50": {"stride_in": "1x1"}, "MobileNetV2": {"padding": "same"}, "EfficientNetB0": {"padding": "same"}}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", default=list(NETWORKS), help=f"of {', '.join(NETWORKS)} (default: all)")
     parser.add_argument("--batch", type=int, default=16, help="images to a step")
     parser.add_argument("--size", type=int, default=128, help="pixels to a side")
     parser.add_argument("--rounds", type=int, default=15, help="steps of each network")
     parser.add_argument("--precision", default="float32", help="a Keras dtype policy")
     options = parser.parse_args()
     keras.config.set_dtype_policy(options.precision)
-    builders = {
-        "keras.applications.ResNet50": keras.applications.ResNet50,
-        'kresnet.ResNet50(stride_in="1x1")': lambda **kw: kresnet.ResNet50(stride_in="1x1", **kw),
-        "kresnet.ResNet50()": kresnet.ResNet50,
-    }
     print(f"{options.size} pixels, batches of {options.batch}, {options.precision}, {describe()}")
-    candidates = {name: trainer(build, options.batch, options.size) for name, build in builders.items()}
-    times = alternate(candidates, options.rounds)
-    for name, seconds in times.items():
-        ratio = times["keras.applications.ResNet50"] / seconds
-        print(f"{name:36} {options.batch / seconds:8.1f} images/s  {ratio:.2f} of keras.applications'")
+    for name in options.networks:
+        theirs, ours, fields = getattr(keras.applications, name), getattr(kresnet, name), NETWORKS[name]
+        same = ", ".join(f"{key}={value!r}" for key, value in fields.items())
+        builders = {
+            f"keras.applications.{name}": theirs,
+            f"kresnet.{name}({same})": functools.partial(ours, **fields),
+            f"kresnet.{name}()": ours,
+        }
+        candidates = {label: trainer(build, options.batch, options.size) for label, build in builders.items()}
+        times = alternate(candidates, options.rounds)
+        for label, seconds in times.items():
+            ratio = times[f"keras.applications.{name}"] / seconds
+            print(f"{label:42} {options.batch / seconds:7.1f} images/s  {ratio:.2f} of keras.applications'")
+        keras.backend.clear_session()
 
 
 if __name__ == "__main__":

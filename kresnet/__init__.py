@@ -1,4 +1,4 @@
-"""Residual networks for Keras, exactly as their papers have them."""
+"""Residual and mobile networks for Keras, exactly as their papers have them."""
 
 import pathlib
 import sys
@@ -8,7 +8,33 @@ __version__ = "0.1.0"
 # Importing kresnet registers its layers, so that Keras can load saved models. The command `kresnet` alone imports what
 # it needs when it needs it: its --help must not wait seconds for Keras.
 if pathlib.Path(*sys.argv[:1]).stem != "kresnet":
+    from kresnet import scaling
+    from kresnet.cost import cost
     from kresnet.export import export
+    from kresnet.models.efficientnet import (
+        EfficientNet,
+        EfficientNetB0,
+        EfficientNetB1,
+        EfficientNetB2,
+        EfficientNetB3,
+        EfficientNetB4,
+        EfficientNetB5,
+        EfficientNetB6,
+        EfficientNetB7,
+        EfficientNetLite0,
+        EfficientNetLite1,
+        EfficientNetLite2,
+        EfficientNetLite3,
+        EfficientNetLite4,
+    )
+    from kresnet.models.mobilenet import (
+        MobileNetV1,
+        MobileNetV2,
+        MobileNetV2_035,
+        MobileNetV2_050,
+        MobileNetV2_075,
+        MobileNetV2_140,
+    )
     from kresnet.models.resnet import (
         ResNet,
         ResNet18,
@@ -70,6 +96,7 @@ if pathlib.Path(*sys.argv[:1]).stem != "kresnet":
         ResNeXt29_8x64d,
         ResNeXt29_16x64d,
     )
+    from kresnet.scaling import CompoundScaling
     from kresnet.zoo import create_model, get_builder, list_models
 
     __all__ = [name for name in dir() if not name.startswith("_") and name not in ("pathlib", "sys")]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 
-from kresnet.layers import native_grouped_convolution
+from kresnet.grouped import native_grouped_convolution
 
 
 def export(model: keras.Model, path: str | os.PathLike) -> Path:

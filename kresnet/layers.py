@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
 import functools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -14,14 +11,13 @@ import numpy as np
 from keras import ops
 
 from kresnet import checks
+from kresnet.grouped import GroupedConv2D
 
 # Elementwise, so that any network can have them. By Keras's names.
 ACTIVATIONS = (
     *("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "swish", "mish"),
     *("hard_silu", "hard_swish", "softplus", "softsign", "tanh", "sigmoid", "hard_sigmoid", "linear"),
 )
-
-_native_only = False
 
 
 @keras.saving.register_keras_serializable(package="kresnet")
@@ -62,78 +58,6 @@ class VarianceScaling(keras.initializers.VarianceScaling):
 def he_normal() -> VarianceScaling:
     """Returns a new He initializer: zero mean, variance 2 / fan-in (He et al. 2015, arXiv:1502.01852, section 2.2)."""
     return VarianceScaling(scale=2.0, mode="fan_in", distribution="untruncated_normal")
-
-
-@keras.saving.register_keras_serializable(package="kresnet")
-class GroupedConv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D(groups=...)`, with the same weights and numbers, on the fastest kernel that works.
-
-    On the TensorFlow backend Keras runs every grouped convolution through XLA, whose filter gradient on a CPU is tens
-    of times slower than TensorFlow's own. Here a probe, once for each dtype, tells whether TensorFlow's kernel works;
-    where it does not (oneDNN off, or a dtype without a kernel), the groups are convolved one by one and concatenated.
-    On a GPU and on the JAX and PyTorch backends this is Keras's layer unchanged.
-
-    Args: as `keras.layers.Conv2D`; `data_format="channels_last"` only.
-    """
-
-    def convolution_op(self, inputs, kernel):
-        if self.groups == 1 or keras.backend.backend() != "tensorflow" or _tensorflow_has_gpu():
-            return super().convolution_op(inputs, kernel)
-        if _native_only or _grouped_gradient_works(keras.backend.standardize_dtype(inputs.dtype)):
-            import tensorflow as tf
-
-            strides, dilations, padding = list(self.strides), list(self.dilation_rate), self.padding.upper()
-            return tf.nn.conv2d(inputs, kernel, strides, padding, dilations=dilations)
-        outputs = [
-            ops.conv(x, k, list(self.strides), self.padding, dilation_rate=self.dilation_rate)
-            for x, k in zip(ops.split(inputs, self.groups, -1), ops.split(kernel, self.groups, -1), strict=True)
-        ]
-        return ops.concatenate(outputs, axis=-1)
-
-
-@contextlib.contextmanager
-def native_grouped_convolution() -> Iterator[None]:
-    """While it is open, grouped convolutions trace to TensorFlow's one operator, whatever this machine can run.
-
-    For converting a network: a converter reads the graph and never runs its gradient.
-    """
-    global _native_only
-    before, _native_only = _native_only, True
-    try:
-        yield
-    finally:
-        _native_only = before
-
-
-@functools.cache
-def _tensorflow_has_gpu() -> bool:
-    import tensorflow as tf
-
-    return bool(tf.config.list_logical_devices("GPU"))
-
-
-@functools.cache
-def _grouped_gradient_works(dtype: str) -> bool:
-    """Tells whether TensorFlow's CPU kernel computes a grouped convolution's gradient, by computing a tiny one."""
-    import tensorflow as tf
-
-    @tf.function(jit_compile=False)
-    def gradients(x, kernel):  # arguments, since constants would be folded before any kernel runs
-        with tf.GradientTape() as tape:
-            tape.watch([x, kernel])
-            y = tf.nn.conv2d(x, kernel, 1, "SAME")
-        return tape.gradient(y, [x, kernel])
-
-    def run():
-        with tf.device("CPU:0"):
-            gradients(tf.ones((1, 4, 4, 4), dtype), tf.ones((3, 3, 2, 4), dtype))
-
-    try:
-        with concurrent.futures.ThreadPoolExecutor(1) as thread:  # eager there, whatever graph is being built here
-            thread.submit(run).result()
-    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
-        return False
-    return True
 
 
 @keras.saving.register_keras_serializable(package="kresnet")
@@ -185,12 +109,18 @@ class PaddedIdentity(keras.layers.Layer):
 
 
 def conv(
-    x, filters: int, kernel: int, *, stride: int = 1, groups: int = 1, dilation: int = 1, zero: bool = False, name: str
+    x,
+    filters: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    dilation: int = 1,
+    padding: str = "symmetric",
+    zero: bool = False,
+    name: str,
 ):
-    """Convolves without bias, padded by kernel // 2 on every side, as PyTorch pads.
-
-    Where the padding that Keras calls "same" is that (stride 1, or an odd size under an odd kernel) the convolution
-    does it; elsewhere a layer `<name>_pad` stands in front.
+    """Convolves, without bias.
 
     Args:
         x: feature map, (batch, height, width, channels).
@@ -199,26 +129,42 @@ def conv(
         stride: step in pixels. 1 where `dilation` is not.
         groups: groups of channels that are convolved apart; divides the channels of input and output.
         dilation: step in pixels between the kernel's taps.
+        padding: "symmetric": kernel // 2 on every side, as PyTorch pads; "same": Keras's.
         zero: whether the kernel starts as zeros instead of He's numbers.
-        name: the layer's name.
+        name: the layer's name; the padding's, where a layer of its own does it, is `<name>_pad`.
 
     Returns:
         A tensor of shape (batch, ceil(height / stride), ceil(width / stride), filters).
     """
-    same = stride == 1 or _is_odd(x)
-    if kernel > 1 and not same:
-        x = keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+    x, padding = _pad(x, kernel, stride, padding, name)
     layer = functools.partial(GroupedConv2D, groups=groups) if groups > 1 else keras.layers.Conv2D
     return layer(
         filters,
         kernel,
         strides=stride,
-        padding="same" if same else "valid",
+        padding=padding,
         dilation_rate=dilation,
         use_bias=False,
         kernel_initializer="zeros" if zero else he_normal(),
         name=name,
     )(x)
+
+
+def depthwise_conv(x, kernel: int, *, stride: int = 1, padding: str = "symmetric", name: str):
+    """Convolves each channel by itself, without bias. Arguments and result: as `conv`'s."""
+    x, padding = _pad(x, kernel, stride, padding, name)
+    # One channel comes in to each that goes out: to Keras, whose kernel is (h, w, channels, 1), that is its fan-out.
+    initializer = VarianceScaling(scale=2.0, mode="fan_out", distribution="untruncated_normal")
+    return keras.layers.DepthwiseConv2D(
+        kernel, strides=stride, padding=padding, use_bias=False, depthwise_initializer=initializer, name=name
+    )(x)
+
+
+def _pad(x, kernel: int, stride: int, padding: str, name: str):
+    """Returns x, padded where no `padding` of Keras's does it, and the one that the convolution is to have."""
+    if padding == "same" or stride == 1 or _is_odd(x):
+        return x, "same"
+    return (keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x) if kernel > 1 else x), "valid"
 
 
 def max_pool(x, *, padding: str = "symmetric", nonnegative: bool, name: str):
@@ -259,12 +205,13 @@ def activation(x, function: str, *, name: str):
     return keras.layers.Activation(function, name=name)(x)
 
 
-def squeeze_excite(x, hidden: int, *, name: str):
+def squeeze_excite(x, hidden: int, *, activation: str = "relu", name: str):
     """Rescales each channel by a learned gate in (0, 1), computed from all channels' means.
 
     Args:
         x: feature map, (batch, height, width, channels).
         hidden: channels of the squeezed layer, at least 1.
+        activation: of the squeezed layer.
         name: prefix of the layers' names.
 
     Returns:
@@ -278,7 +225,7 @@ def squeeze_excite(x, hidden: int, *, name: str):
     checks.integer("hidden", hidden)
     # keepdims keeps the gate a feature map: without it, a .tflite reshapes at every block.
     gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
-    gate = keras.layers.Conv2D(hidden, 1, activation="relu", kernel_initializer=he_normal(), name=f"{name}_reduce")(
+    gate = keras.layers.Conv2D(hidden, 1, activation=activation, kernel_initializer=he_normal(), name=f"{name}_reduce")(
         gate
     )
     gate = keras.layers.Conv2D(
@@ -295,6 +242,7 @@ def drop_path(x, rate: float, *, name: str):
     return keras.layers.Dropout(rate, noise_shape=(None, 1, 1, 1), name=name)(x) if rate else x
 
 
-def make_divisible(channels: float, divisor: int = 8) -> int:
-    """Returns the multiple of `divisor` nearest to `channels`, at least `divisor`."""
-    return max(divisor, int(channels + divisor / 2) // divisor * divisor)
+def make_divisible(channels: float, divisor: int = 8, keep: float = 0.0) -> int:
+    """Returns the multiple of `divisor` nearest to `channels`; at least `divisor`, and at least `keep * channels`."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded if rounded >= keep * channels else rounded + divisor

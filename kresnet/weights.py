@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import io
 import os
@@ -19,12 +20,19 @@ _PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")
 _HEAD = "predictions"
 
 
+# How the names of a block's layers begin.
+BLOCK = r"stage(?P<stage>\d+)_block(?P<block>\d+)_"
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """The names that the layers of a family have in one kind of PyTorch checkpoint.
 
-    `names` maps regular expressions, of which a layer's whole name matches one, to the module's name there. In it stand
-    the expression's named groups; of one that is a number, `{group_1}` is 1 less and `{group_2}` is 2 less.
+    `names` maps regular expressions, of which a layer's whole name matches one, to the module's name there. Where a
+    name depends on how many convolutions the layer's block has, the expression says so behind a slash: "..._norm2/3".
+    In the module's name stand the expression's named groups, and of one that is a number, `{group_1}` is 1 less and
+    `{group_2}` is 2 less; `{nth}`, which the layer's block is, counted through the network from 1; `{next}`, what the
+    next after the last would be; and `{stages}`, the number of the last stage.
     """
 
     title: str
@@ -34,15 +42,28 @@ class Layout:
         """Returns this layout with other names for some layers."""
         return Layout(title, {**names, **{k: v for k, v in self.names.items() if k not in names}})
 
-    def module(self, layer: str) -> str | None:
-        """Returns the PyTorch name of the layer of that name, or None if the layout has no such layer."""
-        for pattern, name in self.names.items():
-            if match := re.fullmatch(pattern, layer):
-                groups = match.groupdict()
-                for group, text in list(groups.items()):
+    def modules(self, layers: Sequence[str]) -> dict[str, str | None]:
+        """Returns the PyTorch names of a network's layers, None for a layer that this layout does not have."""
+        places = {layer: match.group() for layer in layers if (match := re.match(BLOCK, layer))}
+        order = list(dict.fromkeys(places.values()))
+        convs = collections.Counter(place for layer, place in places.items() if re.search(r"_conv\d$", layer))
+        stages = max((int(re.match(BLOCK, place)["stage"]) for place in order), default=1)
+        modules: dict[str, str | None] = {}
+        for layer in layers:
+            place, values = places.get(layer), {"next": len(order) + 1, "stages": stages}
+            if place:
+                values["nth"] = order.index(place) + 1
+            modules[layer] = self._module((layer, f"{layer}/{convs[place]}"), values)
+        return modules
+
+    def _module(self, names: Sequence[str], values: dict[str, Any]) -> str | None:
+        for pattern, module in self.names.items():
+            if match := re.fullmatch(pattern, names[0]) or re.fullmatch(pattern, names[1]):
+                for group, text in match.groupdict().items():
+                    values[group] = text
                     if text.isdecimal():
-                        groups |= {f"{group}_{less}": int(text) - less for less in (1, 2)}
-                return name.format(**groups)
+                        values |= {f"{group}_{less}": int(text) - less for less in (1, 2)}
+                return module.format(**values)
         return None
 
 
@@ -149,12 +170,10 @@ def _match_torch(
     entries = {name: entry for name, entry in entries.items() if not name.endswith("num_batches_tracked")}
     candidates = []
     for layout in layouts:
-        modules = [layout.module(layer.name) for layer in layers]
-        if None not in modules:
-            slots = [
-                slot for layer, module in zip(layers, modules, strict=True) for slot in _torch_slots(layer, module)
-            ]
-            candidates.append((slots, entries, f"{layout.module(_HEAD)}."))
+        modules = layout.modules([*(layer.name for layer in layers), _HEAD])
+        if None not in modules.values():
+            slots = [slot for layer in layers for slot in _torch_slots(layer, modules[layer.name])]
+            candidates.append((slots, entries, f"{modules[_HEAD]}."))
     return max(candidates, key=lambda candidate: sum(slot.name in entries for slot in candidate[0]))
 
 
@@ -172,13 +191,19 @@ def _torch_slots(layer: keras.layers.Layer, module: str) -> Iterator[Slot]:
     for variable in layer.weights:
         name, shape, convert = f"{module}.{_TORCH_NAMES[variable.name]}", tuple(variable.shape), np.asarray
         shapes = (shape,)
-        if variable.name == "kernel" and len(shape) == 4:  # (h, w, in, out) for PyTorch's (out, in, h, w)
-            shapes = ((shape[3], shape[2], shape[0], shape[1]),)
-            convert = _from_oihw
+        if variable.name == "kernel" and isinstance(layer, keras.layers.DepthwiseConv2D):
+            height, width, channels, _ = shape  # there the channels go out, and one comes in to each
+            shapes, convert = ((channels, 1, height, width),), _from_depthwise
+        elif variable.name == "kernel" and len(shape) == 4:
+            height, width, channels, filters = shape
+            shapes, convert = ((filters, channels, height, width),), _from_oihw
         elif variable.name == "kernel":  # a dense layer is (out, in) there, or a 1x1 convolution
-            shapes = (shape[::-1], (*shape[::-1], 1, 1))
-            convert = _from_dense
+            shapes, convert = (shape[::-1], (*shape[::-1], 1, 1)), _from_dense
         yield Slot(variable, name, shapes, convert)
+
+
+def _from_depthwise(kernel: np.ndarray) -> np.ndarray:
+    return kernel.transpose(2, 3, 0, 1)
 
 
 def _from_oihw(kernel: np.ndarray) -> np.ndarray:

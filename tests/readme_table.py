@@ -1,15 +1,34 @@
-"""Writes the README's table of networks from the registry and what the tests compare: `make table`."""
+"""Writes what networks cost, kresnet/costs.csv, and the README's table of them: `make table`."""
 
 import csv
 import pathlib
 
+import keras
 import reference
+from rich.progress import track
 
 import kresnet
+from kresnet.zoo import COSTS
 
 TESTS = pathlib.Path(__file__).parent
 README = TESTS.parent / "README.md"
 BEGIN, END = "<!-- made by `make table` -->\n", "<!-- end of table -->\n"
+
+
+def read(path: pathlib.Path) -> dict[str, dict[str, str]]:
+    with path.open() as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
+
+
+def write_costs() -> None:
+    """Builds every network at its own size and notes its parameters and MACs; takes two minutes."""
+    with COSTS.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("name", "parameters", "macs"))
+        for key in track(kresnet.list_models(), "Building"):
+            costs = kresnet.cost(kresnet.create_model(key))
+            writer.writerow((key, costs.trainable_params, costs.macs))
+            keras.backend.clear_session()
 
 
 def checked(key: str, source: str) -> str:
@@ -20,15 +39,16 @@ def checked(key: str, source: str) -> str:
 
 
 def table() -> str:
-    with (TESTS / "published.csv").open() as file:
-        published = {row["name"]: row for row in csv.DictReader(file)}
-    lines = ["| `kresnet.` | key | parameters | paper | checked against |", "|---|---|--:|---|---|"]
-    for key in sorted(published, key=lambda key: (kresnet.get_builder(key).paper, int(published[key]["parameters"]))):
-        builder, row = kresnet.get_builder(key), published[key]
+    published, costs = read(TESTS / "published.csv"), read(COSTS)
+    head = ("`kresnet.`", "key", "parameters", "GMACs", "pixels", "paper", "checked against")
+    lines = [f"| {' | '.join(head)} |", "|---|---|--:|--:|--:|---|---|"]
+    for key in sorted(costs, key=lambda key: (kresnet.get_builder(key).paper, int(costs[key]["parameters"]))):
+        builder, row = kresnet.get_builder(key), costs[key]
         paper = f"[{builder.paper}](https://arxiv.org/abs/{builder.paper})"
-        cells = (builder.__name__, key, f"{int(row['parameters']):,}", paper, checked(key, row["source"]))
+        numbers = f"{int(row['parameters']):,}", f"{int(row['macs']) / 1e9:.3f}", str(builder.input_size)
+        cells = (builder.__name__, key, *numbers, paper, checked(key, published[key]["source"]))
         lines.append(f"| {' | '.join(cells)} |")
-    return f"<details><summary>{len(published)} networks</summary>\n\n" + "\n".join(lines) + "\n\n</details>\n"
+    return f"<details><summary>{len(costs)} networks</summary>\n\n" + "\n".join(lines) + "\n\n</details>\n"
 
 
 def with_table(text: str) -> str:
@@ -38,4 +58,5 @@ def with_table(text: str) -> str:
 
 
 if __name__ == "__main__":
+    write_costs()
     README.write_text(with_table(README.read_text()))

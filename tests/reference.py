@@ -9,8 +9,7 @@ from parity import reference_weights
 from safetensors.numpy import save_file
 
 import kresnet
-from kresnet.models.residual import BLOCK
-from kresnet.weights import Layout
+from kresnet.weights import BLOCK, Layout
 
 FOLDER = pathlib.Path(__file__).parent / "parity"
 LAYOUTS, LOGITS = {}, {}
@@ -22,6 +21,8 @@ for prefix in ("", "more_"):
 NETWORKS = {
     "timm:legacy_senet154:224": ("senet154", {}),
     "timm:legacy_seresnet50:224": ("seresnet50", {"stride_in": "1x1", "stem_pool": "ceil"}),
+    "torchvision:mobilenet_v2:224": ("mobilenetv2_100", {}),
+    "timm:tf_efficientnet_b0:224": ("efficientnet_b0", {"padding": "same", "epsilon": 1e-3}),
     "kuangliu:preact_resnet18:32": ("resnetv2_18", {"stem": "conv3", "final_norm": False}),
 }
 for key in LOGITS:

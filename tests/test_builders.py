@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import kresnet
-from kresnet.zoo import CIFAR, IMAGENET
+from kresnet.ends import CIFAR, IMAGENET
 
 PLAIN = {"shortcut": "none"}
 TINY = {"depths": (1, 1, 1, 1), "widths": (8, 16, 24, 32)}

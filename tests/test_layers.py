@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 
 GROUPED_AGREES = """
     import keras, numpy as np, tensorflow as tf
-    from kresnet import layers
+    from kresnet import grouped
 
     def run(layer, x, weights):
         layer.build(x.shape)
@@ -39,12 +39,12 @@ GROUPED_AGREES = """
         options = {{"padding": "same", "groups": groups, **options}}
         x = tf.constant(rng.standard_normal((2, 9, 10, 8)), dtype)
         weights = [rng.standard_normal((kernel, kernel, 8 // groups, filters)), rng.standard_normal(filters)]
-        ours = run(layers.GroupedConv2D(filters, kernel, **options), x, weights)
+        ours = run(grouped.GroupedConv2D(filters, kernel, **options), x, weights)
         keras_s = run(keras.layers.Conv2D(filters, kernel, **options), x, weights)
         for a, b in zip(ours, keras_s):
             a, b = np.float32(a), np.float32(b)
             assert np.abs(a - b).max() <= tolerance * np.abs(b).max(), (options, np.abs(a - b).max())
-    print("fast" if layers._grouped_gradient_works(dtype) else "split")
+    print("fast" if grouped._grouped_gradient_works(dtype) else "split")
 """
 
 

@@ -1,16 +1,14 @@
 """Over every registered network: builds, parameters, a training step, saving. Registering one adds it."""
 
-import csv
-import pathlib
-
 import keras
 import numpy as np
 import pytest
+import readme_table
 
 import kresnet
+from kresnet.zoo import COSTS
 
-with (pathlib.Path(__file__).parent / "published.csv").open() as file:
-    PUBLISHED = {row["name"]: row for row in csv.DictReader(file)}
+PUBLISHED, COUNTED = readme_table.read(readme_table.TESTS / "published.csv"), readme_table.read(COSTS)
 
 # More than 200 layers: too slow to train here, and before training their activations overflow with the initial
 # statistics, so that only the batch's own give finite numbers.
@@ -24,14 +22,20 @@ def outputs(model, images, training=False):
 @pytest.mark.parametrize("key", kresnet.list_models())
 def test_network(key, tmp_path):
     keras.utils.set_random_seed(0)
-    builder = kresnet.get_builder(key)
+    builder, published = kresnet.get_builder(key), PUBLISHED.get(key)
     size, classes = (64, 1000) if builder.input_size > 32 else (16, 10)
     model = builder(input_shape=(size, size, 3))
     images = np.random.default_rng(0).integers(0, 256, (4, size, size, 3), "uint8")
 
-    assert key in PUBLISHED, f"add {key} to tests/published.csv: its parameters, and where they are published"
-    parameters = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
-    assert parameters == int(PUBLISHED[key]["parameters"])
+    assert published, f"add {key} to tests/published.csv: its parameters, and where they are published"
+    costs = kresnet.cost(model, input_shape=(builder.input_size, builder.input_size, 3))
+    assert costs.trainable_params == int(published["parameters"])
+    assert (str(costs.trainable_params), str(costs.macs)) == (COUNTED[key]["parameters"], COUNTED[key]["macs"])
+    if published["gmacs"]:
+        pixels = int(published["pixels"] or builder.input_size)
+        macs = kresnet.cost(model, input_shape=(pixels, pixels, 3)).macs
+        last_digit = 10.0 ** -len(published["gmacs"].partition(".")[2])
+        assert macs / 1e9 == pytest.approx(float(published["gmacs"]), abs=last_digit)
 
     assert model.name == key
     assert model.output_shape == (None, classes)
@@ -56,4 +60,5 @@ def test_network(key, tmp_path):
 
 
 def test_published_networks_are_registered():
-    assert set(PUBLISHED) == set(kresnet.list_models())
+    assert set(PUBLISHED) == set(COUNTED) == set(kresnet.list_models())
+    assert sum(bool(row["gmacs"]) for row in PUBLISHED.values()) >= 20

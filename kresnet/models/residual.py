@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from kresnet.ends import FeatureMap
 from kresnet.layers import (
     PaddedIdentity,
     activation,
@@ -20,8 +21,7 @@ from kresnet.layers import (
     squeeze_excite,
 )
 from kresnet.models.residual_spec import Block, Conv, ResNetSpec, blocks
-from kresnet.weights import Layout
-from kresnet.zoo import FeatureMap
+from kresnet.weights import BLOCK, Layout
 
 
 def resnet(x: Any, spec: ResNetSpec) -> tuple[Any, dict[str, FeatureMap]]:
@@ -144,7 +144,6 @@ def _dropout(x: Any, block: Block, spec: ResNetSpec) -> Any:
     return keras.layers.Dropout(spec.dropout_rate, name=f"{block.name}_dropout")(x) if spec.dropout_rate else x
 
 
-BLOCK = r"stage(?P<stage>\d+)_block(?P<block>\d+)_"
 _DEEP_STEM = {"stem_conv1": "conv1.0", "stem_norm1": "conv1.1", "stem_conv2": "conv1.3", "stem_norm2": "conv1.4"}
 
 RESNET = Layout(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from kresnet import checks
-from kresnet.layers import ACTIVATIONS
+from kresnet.layers import ACTIVATIONS, make_divisible
 from kresnet.zoo import Spec
 
 STEMS = ("conv7", "deep", "conv3")
@@ -122,6 +123,21 @@ class ResNetSpec(Spec):
     def stride(self) -> int:
         whole = (1 if self.stem == "conv3" else 4) * 2 ** (len(self.depths) - 1)
         return min(whole, self.output_stride)
+
+    def scaled(self, depth: float, width: float) -> ResNetSpec:
+        """Widths go to multiples of 8 (and of the groups, where these divide them), a group's to whole channels."""
+
+        def channels(value: int | None, divisor: int) -> int | None:
+            return value if value is None or width == 1 else make_divisible(value * width, divisor)
+
+        return dataclasses.replace(
+            self,
+            # The product's own rounding (5 * 1.2 = 6.000000000000001) must not add a block.
+            depths=tuple(max(1, math.ceil(round(blocks * depth, 6))) for blocks in self.depths),
+            widths=tuple(channels(w, math.lcm(8, 1 if self.group_width else self.groups)) for w in self.widths),
+            group_width=channels(self.group_width, 8 if self.groups == 1 else 1),
+            stem_width=channels(self.stem_width, 8),
+        )
 
 
 class Conv(NamedTuple):

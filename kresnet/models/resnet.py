@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 from dataclasses import replace
 
+from kresnet.ends import CIFAR, INCEPTION
 from kresnet.models.residual import resnet
 from kresnet.models.residual_spec import ResNetSpec
-from kresnet.zoo import CIFAR, INCEPTION, make_builder, variant
+from kresnet.zoo import make_builder, variant
 
 V1, V2, RESNEXT, SENET, WIDE, TRICKS = (
     "1512.03385",

@@ -26,6 +26,9 @@ TORCHVISION = ("resnext101_32x8d", "resnext101_64x4d", "wide_resnet101_2")
 TIMM = (
     *("resnet26", "resnet101c", "resnet18d", "resnet34d", "resnet101d", "resnet152d"),
     *("resnetv2_18", "resnetv2_34", "resnetv2_101", "resnetv2_152", "resnext101_32x4d", "resnext50d_32x4d"),
+    *("mobilenetv2_035", "mobilenetv2_075", "mobilenetv2_140"),
+    *(f"efficientnet_b{i}" for i in range(2, 8)),
+    *(f"efficientnet_lite{i}" for i in range(1, 5)),
     *("seresnet18", "seresnet34", "seresnet101", "seresnet152", "seresnet152d", "seresnext101_32x4d"),
 )
 MODELS = {f"torchvision:{name}:{SIZE}": getattr(torchvision.models, name) for name in TORCHVISION}

@@ -1,0 +1,85 @@
+"""Grouped convolution on the fastest kernel that works."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import functools
+from collections.abc import Iterator
+
+import keras
+from keras import ops
+
+_native_only = False
+
+
+@keras.saving.register_keras_serializable(package="kresnet")
+class GroupedConv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D(groups=...)`, with the same weights and numbers, on the fastest kernel that works.
+
+    On the TensorFlow backend Keras runs every grouped convolution through XLA, whose filter gradient on a CPU is tens
+    of times slower than TensorFlow's own. Here a probe, once for each dtype, tells whether TensorFlow's kernel works;
+    where it does not (oneDNN off, or a dtype without a kernel), the groups are convolved one by one and concatenated.
+    On a GPU and on the JAX and PyTorch backends this is Keras's layer unchanged.
+
+    Args: as `keras.layers.Conv2D`; `data_format="channels_last"` only.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        if self.groups == 1 or keras.backend.backend() != "tensorflow" or _tensorflow_has_gpu():
+            return super().convolution_op(inputs, kernel)
+        if _native_only or _grouped_gradient_works(keras.backend.standardize_dtype(inputs.dtype)):
+            import tensorflow as tf
+
+            strides, dilations, padding = list(self.strides), list(self.dilation_rate), self.padding.upper()
+            return tf.nn.conv2d(inputs, kernel, strides, padding, dilations=dilations)
+        outputs = [
+            ops.conv(x, k, list(self.strides), self.padding, dilation_rate=self.dilation_rate)
+            for x, k in zip(ops.split(inputs, self.groups, -1), ops.split(kernel, self.groups, -1), strict=True)
+        ]
+        return ops.concatenate(outputs, axis=-1)
+
+
+@contextlib.contextmanager
+def native_grouped_convolution() -> Iterator[None]:
+    """While it is open, grouped convolutions trace to TensorFlow's one operator, whatever this machine can run.
+
+    For converting a network: a converter reads the graph and never runs its gradient.
+    """
+    global _native_only
+    before, _native_only = _native_only, True
+    try:
+        yield
+    finally:
+        _native_only = before
+
+
+@functools.cache
+def _tensorflow_has_gpu() -> bool:
+    import tensorflow as tf
+
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+@functools.cache
+def _grouped_gradient_works(dtype: str) -> bool:
+    """Tells whether TensorFlow's CPU kernel computes a grouped convolution's gradient, by computing a tiny one."""
+    import tensorflow as tf
+
+    @tf.function(jit_compile=False)
+    def gradients(x, kernel):  # arguments, since constants would be folded before any kernel runs
+        with tf.GradientTape() as tape:
+            tape.watch([x, kernel])
+            y = tf.nn.conv2d(x, kernel, 1, "SAME")
+        return tape.gradient(y, [x, kernel])
+
+    def run():
+        with tf.device("CPU:0"):
+            gradients(tf.ones((1, 4, 4, 4), dtype), tf.ones((3, 3, 2, 4), dtype))
+
+    try:
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:  # eager there, whatever graph is being built here
+            thread.submit(run).result()
+    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+        return False
+    return True

@@ -57,7 +57,7 @@ def boolean(name: str, value: Any) -> bool:
 
 def choice(name: str, value: Any, choices: Collection[Any]) -> Any:
     """Returns `value` if it is one of `choices`, else names the nearest of them in the error."""
-    if isinstance(value, str | int | None) and not isinstance(value, bool) and value in choices:
+    if any(type(value) is type(option) and value == option for option in choices):  # 1 is not True here
         return value
     listed = ", ".join(repr(option) for option in choices)
     raise ValueError(f"`{name}` must be one of {listed}.{closest(value, choices)} Received: {name}={value!r}")

@@ -97,7 +97,7 @@ def load(model: keras.Model, path: str | os.PathLike, layouts: Sequence[Layout] 
     """
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"`weights` must be None or the path of a file. Received: weights={path!r}")
-    file, name = Path(path), Path(path).name.lower()
+    file, name = Path(path).expanduser(), Path(path).name.lower()
     if name.endswith(_PICKLES):
         raise ValueError(
             "A pickle can run code when it is read, so kresnet reads none. Convert it in a Python that has PyTorch: "

@@ -140,6 +140,7 @@ def make_builder(
             final = final.scaled(scaling.depth, scaling.width)
             final_size = scaling.pixels(size, final.stride)
         elif alpha_is_width and coefficients.keys() == {"alpha"}:
+            checks.number("alpha", alpha, 0.01, 100, "a width multiplier in [0.01, 100)")
             final = dataclasses.replace(final, width_multiplier=alpha)
         else:
             checks.require(not coefficients, "Compound scaling's coefficients need `phi`", **coefficients)
@@ -167,10 +168,11 @@ def make_builder(
     keywords = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d) for n, d in defaults.items()]
     builder.__signature__ = signature.replace(parameters=[*eight_and_two, *keywords])
     builder.__name__ = builder.__qualname__ = name
-    builder.__module__ = engine.__module__
+    builder.__module__ = "kresnet"  # where it can be imported from, so that it pickles
     about_alpha = "Without `phi`, `alpha` multiplies the channels." if alpha_is_width else "They need `phi`."
+    kind = f"{type(spec).__module__}.{type(spec).__name__}"
     builder.__doc__ = _DOCSTRING.format(
-        name=name, paper=paper, size=size, classes=classes, spec=type(spec).__name__, alpha=about_alpha
+        name=name, paper=paper, size=size, classes=classes, spec=kind, alpha=about_alpha
     )
     builder.key, builder.paper, builder.spec, builder.input_size = key, paper, spec, size
     builder.layouts = engine.layouts

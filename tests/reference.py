@@ -23,7 +23,7 @@ NETWORKS = {
     "timm:legacy_seresnet50:224": ("seresnet50", {"stride_in": "1x1", "stem_pool": "ceil"}),
     "torchvision:mobilenet_v2:224": ("mobilenetv2_100", {}),
     "timm:tf_efficientnet_b0:224": ("efficientnet_b0", {"padding": "same", "epsilon": 1e-3}),
-    "kuangliu:preact_resnet18:32": ("resnetv2_18", {"stem": "conv3", "final_norm": False}),
+    "kuangliu:preact_resnet18:32": ("resnetv2_18", {"stem": "conv3"}),
 }
 for key in LOGITS:
     if (name := key.split(":")[1]) in kresnet.list_models():

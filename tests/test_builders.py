@@ -1,6 +1,7 @@
 """What every builder does with its arguments, and which it refuses."""
 
 import inspect
+import pickle
 import re
 
 import keras
@@ -45,6 +46,22 @@ def test_spec_fields_of_a_named_network_make_an_unnamed_one():
     assert model.count_params() > kresnet.ResNet50D().count_params()
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'group'\. Did you mean 'groups'"):
         kresnet.ResNet50(group=2)
+
+
+def test_builders_pickle():
+    assert pickle.loads(pickle.dumps(kresnet.ResNet50)) is kresnet.ResNet50
+
+
+def test_preactresnet18_ends_without_norm_and_the_paper_s_networks_with_it():
+    def ends(model):
+        return "head_norm" in {layer.name for layer in model.layers}
+
+    conv3 = {"stem": "conv3", "input_shape": (32, 32, 3)}
+    assert [ends(kresnet.ResNet18V2(**TINY, **extra)) for extra in ({}, conv3)] == [True, False]
+    assert ends(kresnet.ResNet18V2(**TINY, **conv3, final_norm=True))
+    assert ends(kresnet.ResNet(preactivation=True, **TINY, **conv3))
+    assert ends(kresnet.WRN16_8())
+    assert ends(kresnet.ResNet110V2(depths=(1, 1, 1)))
 
 
 def test_layer_names():

@@ -64,6 +64,11 @@ def test_alpha_is_timm_s(alpha, key):
     assert kresnet.MobileNetV2(alpha=alpha).count_params() == kresnet.create_model(f"mobilenetv2_{key}").count_params()
 
 
+def test_alpha_is_checked_by_name():
+    with pytest.raises(ValueError, match=r"`alpha` must be a width multiplier .* Received: alpha=0$"):
+        kresnet.MobileNetV2(alpha=0)
+
+
 def test_mobilenetv1_takes_any_alpha():
     model = kresnet.MobileNetV1(alpha=0.25)
     assert model.get_layer("stem_conv").filters == 8

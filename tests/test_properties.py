@@ -29,7 +29,7 @@ SPECS = STAGES.flatmap(
             "stride_in": st.sampled_from(["1x1", "3x3"]),
             "preactivation": st.booleans(),
             "shared_entry": st.booleans(),
-            "final_norm": st.booleans(),
+            "final_norm": st.sampled_from([True, False, None]),
             "activation": st.sampled_from(ACTIVATIONS),
             "output_stride": st.sampled_from([8, 16, 32]),
             "zero_init_residual": st.booleans(),
@@ -97,7 +97,7 @@ def predicted_parameters(
                 taps = 9 if shortcut == "conv3" and (strided or dilation > 1) else 1
                 total += before * out * taps + (0 if preactivation else 2 * out)
             before = out
-    if preactivation and final_norm:
+    if preactivation and (final_norm or (final_norm is None and stem != "conv3")):
         total += 2 * before
     return total + before * classes + classes
 

@@ -32,7 +32,7 @@ def resnet(x: Any, spec: ResNetSpec) -> tuple[Any, dict[str, FeatureMap]]:
         for row in rows:
             x = block(x, row, spec)
         maps[stage] = FeatureMap(x, stride)
-    if spec.preactivation and spec.final_norm:
+    if spec.has_final_norm:
         x = _activation(_norm(x, spec, "head_norm"), spec, "head_out")
     return x, maps
 

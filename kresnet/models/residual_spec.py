@@ -38,7 +38,7 @@ class ResNetSpec(Spec):
     stride_in: str = "3x3"  # where the bottleneck strides; "1x1": v1 as printed; "3x3": v1.5
     preactivation: bool = False  # v2
     shared_entry: bool = False  # v2: the first block's shortcut starts behind its activation too (1603.05027, appendix)
-    final_norm: bool = True  # v2: norm and activation behind the last block
+    final_norm: bool | None = True  # v2: norm and activation behind the last block; None: unless the stem is "conv3"
     activation: str = "relu"  # one of `kresnet.layers.ACTIVATIONS`
     output_stride: int = 32  # 8 or 16: the later stages dilate instead of striding
     zero_init_residual: bool = False  # blocks start as identities (arXiv:1706.02677, section 5.1)
@@ -57,14 +57,15 @@ class ResNetSpec(Spec):
         for name in ("group_width", "se_reduction", "stem_width"):
             if getattr(self, name) is not None:
                 checks.integer(name, getattr(self, name))
-        for name in ("preactivation", "shared_entry", "final_norm", "zero_init_residual"):
+        for name in ("preactivation", "shared_entry", "zero_init_residual"):
             checks.boolean(name, getattr(self, name))
+        checks.choice("final_norm", self.final_norm, (True, False, None))
         checks.choice("stem", self.stem, STEMS)
         checks.choice("stem_pool", self.stem_pool, ("symmetric", "ceil"))
         checks.choice("shortcut", self.shortcut, SHORTCUTS)
         checks.choice("stride_in", self.stride_in, ("1x1", "3x3"))
         checks.choice("activation", self.activation, ACTIVATIONS)
-        checks.choice("output_stride", self.output_stride, (8, 16, 32))
+        checks.choice("output_stride", checks.integer("output_stride", self.output_stride), (8, 16, 32))
         for name in ("drop_path_rate", "dropout_rate", "momentum"):
             checks.number(name, getattr(self, name), 0, 1, "a fraction in [0, 1)")
         checks.number("epsilon", self.epsilon, 1e-12, 1, "in [1e-12, 1)")
@@ -112,6 +113,11 @@ class ResNetSpec(Spec):
     @property
     def stem_channels(self) -> int:
         return self.stem_width or self.widths[0]
+
+    @property
+    def has_final_norm(self) -> bool:
+        wanted = self.stem != "conv3" if self.final_norm is None else self.final_norm
+        return self.preactivation and wanted
 
     def inner_width(self, stage: int) -> int:
         """Channels of the bottleneck's 3x3 in the stage of that index, the first being 0."""

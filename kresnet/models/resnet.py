@@ -49,7 +49,9 @@ ResNet50D = variant("ResNet50D", resnet, d(R50), paper=TRICKS)
 ResNet101D = variant("ResNet101D", resnet, d(R101), paper=TRICKS)
 ResNet152D = variant("ResNet152D", resnet, d(R152), paper=TRICKS)
 
-v2 = functools.partial(replace, preactivation=True, **INCEPTION)
+# With CIFAR's stem these are the PreActResNets that many papers use (github.com/kuangliu/pytorch-cifar): unlike their
+# paper's networks, those end without norm and activation.
+v2 = functools.partial(replace, preactivation=True, final_norm=None, **INCEPTION)
 R200 = replace(R50, depths=(3, 24, 36, 3))
 ResNet18V2 = variant("ResNet18V2", resnet, v2(R18), paper=V2, key="resnetv2_18")
 ResNet34V2 = variant("ResNet34V2", resnet, v2(R34), paper=V2, key="resnetv2_34")

@@ -3,6 +3,7 @@
 The digits are scikit-learn's 1797 scans of 8x8 pixels, which come with it. Takes a minute and a half.
 """
 
+import pathlib
 import sys
 
 import keras
@@ -15,6 +16,8 @@ from sklearn.model_selection import train_test_split
 import kresnet
 
 EPOCHS, BATCH = 15, 64
+OUT = pathlib.Path("saved_models")
+OUT.mkdir(exist_ok=True)
 keras.utils.set_random_seed(1)
 
 # 1. Images: grey pixels, 0 to 255, of 32x32. A fifth is held out.
@@ -48,7 +51,7 @@ for name, label in (("", "training"), ("val_", "held out")):
 left.set(title="Loss", xlabel="epoch", yscale="log")
 right.set(title="Error", xlabel="epoch", yscale="log")
 left.legend()
-figure.savefig("saved_models/digits_curves.png")
+figure.savefig(OUT / "digits_curves.png")
 
 wrong = np.flatnonzero(read != test_y)
 figure, axes = plt.subplots(1, max(len(wrong), 1), figsize=(2 * max(len(wrong), 2), 2.4), squeeze=False)
@@ -57,11 +60,11 @@ for axis, i in zip(axes[0], wrong, strict=False):
     axis.set_title(f"{test_y[i]}, read as {read[i]}")
 for axis in axes[0]:
     axis.axis("off")
-figure.savefig("saved_models/digits_misread.png")
+figure.savefig(OUT / "digits_misread.png")
 
 # 5. Exports: a SavedModel for servers, a .tflite for phones.
-kresnet.export(network, "saved_models/digits")
-file = kresnet.export(network, "saved_models/digits.tflite")
+kresnet.export(network, OUT / "digits")
+file = kresnet.export(network, OUT / "digits.tflite")
 
 # 6. The proof: the file, run by the phone's interpreter on the held-out digits.
 classify = Interpreter(str(file)).get_signature_runner()

@@ -197,7 +197,8 @@ _DOCSTRING = """Builds {name} (arXiv:{paper}) as a Keras functional model.
             the mean and deviation that the network was trained with. False: inputs go to the first convolution as they
             are.
         features: instead of a head, names of stages ("stem", "stage2", ...), or True for all stages: the output is a
-            dict of their feature maps, and the model's `feature_strides` gives the input pixels to a step of each.
+            dict of their feature maps, and the attribute `feature_strides` (not saved with the model) gives the input
+            pixels to a step of each.
         phi: compound scaling by `CompoundScaling(phi, alpha, beta, gamma)`; 0 is the network as published, and each
             step of 1 about doubles its MACs. Scales blocks, channels and the default input size.
         alpha, beta, gamma: the coefficients of depth, width and resolution, at least 1. {alpha}

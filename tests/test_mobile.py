@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kresnet
@@ -44,6 +44,7 @@ def test_keras_applications_weights_move(ours, theirs, pixels):
     np.testing.assert_allclose(ours(inputs), expected, atol=1e-4 * expected.std())
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2000), st.floats(0.1, 4))
 def test_rounding_to_multiples_of_8_loses_at_most_a_tenth(width, multiplier):
     channels = make_divisible(width * multiplier, 8, keep=0.9)

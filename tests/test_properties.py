@@ -1,5 +1,7 @@
 """Specs drawn at random: each builds with the parameters that a formula predicts, or is refused."""
 
+import math
+
 import keras
 import numpy as np
 from hypothesis import HealthCheck, given, settings
@@ -142,3 +144,93 @@ def is_nonsense(fields, size):
         or (shortcut == "none" and (fields.get("zero_init_residual", False) or fields.get("drop_path_rate", 0) > 0))
         or (size is not None and size < stride)
     )
+
+
+ROWS = st.tuples(
+    st.sampled_from([1, 1, 3, 6]),
+    st.sampled_from([4, 8, 12, 16]),
+    st.sampled_from([1, 1, 2, 2, 3, 0]),
+    st.sampled_from([1, 1, 2, 2, 2, 3]),
+    st.sampled_from([3, 3, 3, 5, 5, 4]),
+    st.sampled_from([0.0, 0.0, 0.25, 1.0, 1.5]),
+)
+INVERTED = st.fixed_dictionaries(
+    {"table": st.lists(ROWS, min_size=1, max_size=3)},
+    optional={
+        "stem_width": st.sampled_from([8, 12, 12, 0]),
+        "head_width": st.sampled_from([None, 16, 20]),
+        "width_multiplier": st.sampled_from([0.35, 0.75, 1.0, 1.4]),
+        "depth_multiplier": st.sampled_from([0.5, 1.0, 1.1, 2.0]),
+        "fixed_ends": st.booleans(),
+        "head_never_shrinks": st.booleans(),
+        "linear": st.booleans(),
+        "shortcut": st.booleans(),
+        "activation": st.sampled_from(ACTIVATIONS),
+        "padding": st.sampled_from(["same", "symmetric"]),
+        "drop_path_rate": st.sampled_from([0.0, 0.2]),
+    },
+)
+
+
+def inverted_parameters(
+    channels,
+    classes,
+    *,
+    table,
+    stem_width=32,
+    head_width=1280,
+    width_multiplier=1.0,
+    depth_multiplier=1.0,
+    fixed_ends=False,
+    head_never_shrinks=False,
+    **_,
+):
+    """Counts trainable parameters by arithmetic alone."""
+
+    def scaled(width, multiplier=width_multiplier):
+        if multiplier == 1:
+            return width
+        eights = max(1, math.floor(width * multiplier / 8 + 0.5))
+        return 8 * (eights if 8 * eights >= 0.9 * width * multiplier else eights + 1)
+
+    before = stem_width if fixed_ends else scaled(stem_width)
+    total = 9 * channels * before + 2 * before
+    for i, (t, c, n, _, k, se) in enumerate(table):
+        out, end = scaled(c), fixed_ends and i in (0, len(table) - 1)
+        for _ in range(n if end else math.ceil(n * depth_multiplier - 1e-6)):
+            inner, hidden = before * t, max(1, round(before * se))
+            total += (before * inner + 2 * inner if t > 1 else 0) + inner * k * k + 2 * inner + inner * out + 2 * out
+            total += 2 * inner * hidden + hidden + inner if se else 0
+            before = out
+    if head_width:
+        head = head_width if fixed_ends else scaled(head_width)
+        head = max(head, head_width) if head_never_shrinks else head
+        total, before = total + before * head + 2 * head, head
+    return total + before * classes + classes
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(INVERTED, st.integers(1, 4), st.sampled_from([None, 15, 32, 33]))
+def test_a_table_builds_as_predicted_or_is_refused(fields, channels, size):
+    stride = 2 * math.prod(row[3] for row in fields["table"])
+    nonsense = (
+        any(n == 0 or s == 3 or k == 4 or se == 1.5 for _, _, n, s, k, se in fields["table"])
+        or fields.get("stem_width") == 0
+        or (size is not None and size < stride)
+    )
+    try:
+        model = kresnet.EfficientNet(input_shape=(size, size, channels), classes=3, **fields)
+    except ValueError as error:
+        refusal = str(error)
+    else:
+        refusal = None
+    assert (refusal is not None) == nonsense, refusal
+    if refusal is not None:
+        assert "Received: " in refusal.splitlines()[-1]
+        return
+    defaults = {"stem_width": 32, "head_width": 1280}
+    assert kresnet.cost(model, (64, 64, channels)).trainable_params == inverted_parameters(
+        channels, 3, **defaults | fields
+    )
+    assert keras.ops.shape(model(np.zeros((1, size or 33, size or 35, channels), "uint8"))) == (1, 3)
+    keras.backend.clear_session()

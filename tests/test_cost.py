@@ -140,4 +140,4 @@ def test_command(tmp_path):
     assert (tmp_path / "costs.csv").exists()
     done = subprocess.run([COMMAND, "cost", "resnet2O"], capture_output=True, text=True)
     assert done.returncode == 2
-    assert "Did you mean 'resnet20'" in done.stderr
+    assert "'resnet20'? Received: key='resnet2O'" in done.stderr

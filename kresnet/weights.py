@@ -174,6 +174,12 @@ def _match_torch(
         if None not in modules.values():
             slots = [slot for layer in layers for slot in _torch_slots(layer, modules[layer.name])]
             candidates.append((slots, entries, f"{modules[_HEAD]}."))
+    if not candidates:
+        titles = ", ".join(layout.title for layout in layouts)
+        raise ValueError(
+            "No PyTorch checkpoint can be of this network: it has layers that the known layouts have not. "
+            f"Received: layouts={titles!r}"
+        )
     return max(candidates, key=lambda candidate: sum(slot.name in entries for slot in candidate[0]))
 
 

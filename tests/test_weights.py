@@ -162,6 +162,11 @@ def test_a_keras_file_without_weights(tmp_path):
         kresnet.ResNet18(**SMALL, weights=tmp_path / "empty.keras")
 
 
+def test_a_network_that_no_layout_has(torch_file):
+    with pytest.raises(ValueError, match=r"layers that the known layouts have not\. Received: layouts='ResNet, "):
+        kresnet.ResNet(preactivation=True, se_reduction=16, **SMALL, weights=torch_file)
+
+
 @pytest.mark.parametrize("name", ["model.pth", "pytorch_model.bin", "model.pth.tar"])
 def test_pickles_are_refused(name, tmp_path):
     (tmp_path / name).write_bytes(b"never read")

@@ -99,4 +99,9 @@ if pathlib.Path(*sys.argv[:1]).stem != "kresnet":
     from kresnet.scaling import CompoundScaling
     from kresnet.zoo import create_model, get_builder, list_models
 
-    __all__ = [name for name in dir() if not name.startswith("_") and name not in ("pathlib", "sys")]
+    # Of the modules only `scaling` is spoken of by its name.
+    __all__ = [
+        name
+        for name, value in list(globals().items())
+        if not name.startswith("_") and (name == "scaling" or not isinstance(value, type(sys)))
+    ]

@@ -48,6 +48,12 @@ def test_spec_fields_of_a_named_network_make_an_unnamed_one():
         kresnet.ResNet50(group=2)
 
 
+def test_public_names():
+    builders = {kresnet.get_builder(key).__name__ for key in kresnet.list_models()} | {"ResNet", "EfficientNet"}
+    others = {"CompoundScaling", "cost", "create_model", "export", "get_builder", "list_models", "scaling"}
+    assert set(kresnet.__all__) == builders | others
+
+
 def test_builders_pickle():
     assert pickle.loads(pickle.dumps(kresnet.ResNet50)) is kresnet.ResNet50
 

@@ -163,7 +163,7 @@ def test_a_keras_file_without_weights(tmp_path):
 
 
 def test_a_network_that_no_layout_has(torch_file):
-    with pytest.raises(ValueError, match=r"layers that the known layouts have not\. Received: layouts='ResNet, "):
+    with pytest.raises(ValueError, match=r"layers that the known layouts have not\. Received: layouts=.ResNet, "):
         kresnet.ResNet(preactivation=True, se_reduction=16, **SMALL, weights=torch_file)
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -25,6 +25,7 @@ _POOLINGS = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
 _SEES_ALL = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D, keras.layers.Flatten)
 # In inference these give their input on, and no memory is written.
 _VIEWS = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.Reshape, keras.layers.Flatten)
+_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +128,7 @@ def cost(
         ValueError: if the model is not functional, or its input size is open and not given.
     """
     checks.integer("batch_size", batch_size)
-    checks.choice("dtype", dtype, ("float64", "float32", "bfloat16", "float16", "int8"))
+    size = _BYTES[checks.choice("dtype", dtype, _BYTES)]
     if isinstance(model, keras.Sequential) and model.built:
         model = model._functional or model
     checks.require(hasattr(model, "_run_through_graph"), "`model` must be functional", model=type(model).__name__)
@@ -141,24 +142,24 @@ def cost(
         keras.KerasTensor((None, *shape), tensor.dtype) for shape, tensor in zip(shapes, model.inputs, strict=True)
     ]
     outputs, calls = _trace(model, inputs)
-    size = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}[dtype]
     fields = _receptive_fields(inputs, calls)
     macs = [_macs(call) for call in calls]
     rows, seen, total = [], set(), sum(macs)
     for call, count in zip(calls, macs, strict=True):
         layer = call.layer
-        params = 0 if id(layer) in seen else sum(math.prod(weight.shape) for weight in getattr(layer, "weights", ()))
+        params = 0 if id(layer) in seen else _elements(getattr(layer, "weights", ()))
         seen.add(id(layer))
         shape = tuple(call.outputs[0].shape[1:])
         elements = sum(math.prod(tensor.shape[1:]) for tensor in call.outputs)
-        field, share = fields.get(id(call.outputs[0])), count / total if total else 0.0
+        share = count / total if total else 0.0
         kind, bytes_out = type(layer).__name__, elements * batch_size * size
-        rows.append(LayerCost(layer.name, kind, shape, params, count, bytes_out, field and field[0], share))
-    params = sum(math.prod(weight.shape) for weight in model.weights)
+        field = fields.get(id(call.outputs[0]))
+        rows.append(LayerCost(layer.name, kind, shape, params, count, bytes_out, field, share))
+    params = _elements(model.weights)
     return Cost(
         rows=rows,
         params=params,
-        trainable_params=sum(math.prod(weight.shape) for weight in model.trainable_weights),
+        trainable_params=_elements(model.trainable_weights),
         macs=total,
         peak_bytes=_peak(inputs, outputs, calls) * batch_size * size,
         training_bytes=2 * sum(row.activation_bytes for row in rows) + 3 * params * size,
@@ -198,9 +199,13 @@ def _tensors(structure: Any) -> list[Any]:
     return [leaf for leaf in keras.tree.flatten(structure) if keras.backend.is_keras_tensor(leaf)]
 
 
+def _elements(weights: Iterable[Any]) -> int:
+    return sum(math.prod(weight.shape) for weight in weights)
+
+
 def _macs(call: _Call) -> int:
-    layer, weights = call.layer, getattr(call.layer, "weights", ())
-    kernels = sum(math.prod(weight.shape) for weight in weights if len(weight.shape) > 1)
+    layer = call.layer
+    kernels = _elements(weight for weight in getattr(layer, "weights", ()) if len(weight.shape) > 1)
     if isinstance(layer, _CONVOLUTIONS):
         return kernels * math.prod(_spatial(layer, call.outputs[0]))
     if isinstance(layer, _TRANSPOSED):
@@ -217,13 +222,13 @@ def _spatial(layer: Any, tensor: Any) -> tuple[int, ...]:
     return tensor.shape[2:] if layer.data_format == "channels_first" else tensor.shape[1:-1]
 
 
-def _receptive_fields(inputs: Sequence[Any], calls: Sequence[_Call]) -> dict[int, tuple[tuple[int, int], Any]]:
-    """Returns, by tensor, the input pixels that a value depends on, and those between two neighbours."""
+def _receptive_fields(inputs: Sequence[Any], calls: Sequence[_Call]) -> dict[int, tuple[int, int]]:
+    """Returns, by tensor, the height and width in input pixels that a value depends on."""
     images = [tensor for tensor in inputs if len(tensor.shape) == 4]
     if not images:
         return {}
     whole = np.array(images[0].shape[1:3])
-    known = {id(tensor): (np.ones(2), np.ones(2)) for tensor in images}
+    known = {id(tensor): (np.ones(2), np.ones(2)) for tensor in images}  # and the pixels between two neighbours
     for call in calls:
         sources = [known[id(tensor)] for tensor in call.inputs if id(tensor) in known]
         if not sources:
@@ -244,7 +249,7 @@ def _receptive_fields(inputs: Sequence[Any], calls: Sequence[_Call]) -> dict[int
             jump = jump * layer.strides
         for tensor in call.outputs:
             known[id(tensor)] = field, jump
-    return {key: (tuple(int(v) for v in np.minimum(field, whole)), jump) for key, (field, jump) in known.items()}
+    return {key: tuple(int(v) for v in np.minimum(field, whole)) for key, (field, _) in known.items()}
 
 
 def _peak(inputs: Sequence[Any], outputs: Sequence[Any], calls: Sequence[_Call]) -> int:

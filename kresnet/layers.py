@@ -242,6 +242,12 @@ def drop_path(x, rate: float, *, name: str):
     return keras.layers.Dropout(rate, noise_shape=(None, 1, 1, 1), name=name)(x) if rate else x
 
 
+def multiplied_depth(blocks: int, multiplier: float) -> int:
+    """Returns `multiplier` times as many blocks, rounded up; at least 1."""
+    # The product's own rounding (5 * 1.2 = 6.000000000000001) must not add a block.
+    return max(1, math.ceil(round(blocks * multiplier, 6)))
+
+
 def make_divisible(channels: float, divisor: int = 8, keep: float = 0.0) -> int:
     """Returns the multiple of `divisor` nearest to `channels`; at least `divisor`, and at least `keep * channels`."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)

@@ -152,14 +152,16 @@ def _assign(slots: list[Slot], entries: Mapping[str, Entry], head: str, file: Pa
         slot.variable.assign(values[name])
 
 
-def _first(names: Sequence[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(repr(name) for name in names[:most]) + more
+def _listed(texts: Sequence[str], most: int = 3) -> str:
+    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
 
-def _shapes(names: Sequence[str], slots: Mapping[str, Slot], entries: Mapping[str, Entry], most: int = 3) -> str:
-    texts = [f"{name!r} is {entries[name].shape} and not {slots[name].shapes[0]}" for name in names[:most]]
-    return ", ".join(texts) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _first(names: Sequence[str]) -> str:
+    return _listed([repr(name) for name in names])
+
+
+def _shapes(names: Sequence[str], slots: Mapping[str, Slot], entries: Mapping[str, Entry]) -> str:
+    return _listed([f"{name!r} is {entries[name].shape} and not {slots[name].shapes[0]}" for name in names])
 
 
 def _match_torch(

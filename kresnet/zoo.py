@@ -24,6 +24,8 @@ class Spec:
     mean: tuple[float, ...] = ends.IMAGENET["mean"]  # of the training images' channels, in [0, 1]
     std: tuple[float, ...] = ends.IMAGENET["std"]
     head_dropout_rate: float = 0.0  # before the classifier
+    epsilon: float = 1e-5  # of batch normalization
+    momentum: float = 0.9  # of batch normalization, in Keras's sense: the share of the old statistics
 
     def __post_init__(self):
         for name in ("mean", "std"):
@@ -32,7 +34,9 @@ class Spec:
             checks.require(ok and (name == "mean" or min(value) > 0), f"`{name}` must be numbers", **{name: value})
         checks.require(len(self.mean) == len(self.std), "`mean` and `std` must match", mean=self.mean, std=self.std)
         self._set(mean=tuple(self.mean), std=tuple(self.std))
-        checks.number("head_dropout_rate", self.head_dropout_rate, 0, 1, "a fraction in [0, 1)")
+        for name in ("head_dropout_rate", "momentum"):
+            checks.number(name, getattr(self, name), 0, 1, "a fraction in [0, 1)")
+        checks.number("epsilon", self.epsilon, 1e-12, 1, "in [1e-12, 1)")
 
     def _set(self, **fields: Any) -> None:
         """Stores checked fields in their canonical type."""

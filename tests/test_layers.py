@@ -1,15 +1,11 @@
 """The layers that Keras lacks, against what they stand in for."""
 
-import os
-import subprocess
-import sys
-import textwrap
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import ops
+from test_processes import python
 
 import kresnet
 from kresnet import layers
@@ -48,15 +44,6 @@ GROUPED_AGREES = """
 """
 
 
-def python(code, **environment):
-    """Runs Python code in a fresh process and returns what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], env=os.environ | environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
-
-
 @pytest.mark.parametrize(
     ("dtype", "onednn", "paths"),
     [
@@ -67,7 +54,7 @@ def python(code, **environment):
     ],
 )
 def test_grouped_convolution_equals_keras(dtype, onednn, paths):
-    assert python(GROUPED_AGREES.format(dtype=dtype), TF_ENABLE_ONEDNN_OPTS=onednn)[-1] in paths
+    assert python(GROUPED_AGREES.format(dtype=dtype), TF_ENABLE_ONEDNN_OPTS=onednn).split()[-1] in paths
 
 
 def test_grouped_convolution_under_xla():
@@ -94,7 +81,7 @@ def test_grouped_convolution_is_one_operator_in_tflite(tmp_path, onednn):
         print(*[op["op_name"] for op in Interpreter(str(file))._get_ops_details()])
         """,
         TF_ENABLE_ONEDNN_OPTS=onednn,
-    )
+    ).split()
     assert operators.count("CONV_2D") == 1 + 2 * 3 + 2  # stem, two bottlenecks, two projections
     assert not {"SPLIT", "CONCATENATION"} & set(operators)
 

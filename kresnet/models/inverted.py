@@ -22,6 +22,7 @@ from kresnet.layers import (
     depthwise_conv,
     drop_path,
     make_divisible,
+    multiplied_depth,
     norm,
     squeeze_excite,
 )
@@ -71,8 +72,6 @@ class InvertedSpec(Spec):
     activation: str = "relu6"  # one of `kresnet.layers.ACTIVATIONS`; squeeze-and-excitation has it too
     padding: str = "symmetric"  # as PyTorch's weights want it; "same": as TensorFlow's do
     drop_path_rate: float = 0.0  # the first block's is 0, and what would be the next after the last block has this
-    epsilon: float = 1e-5  # of batch normalization
-    momentum: float = 0.9  # of batch normalization, in Keras's sense: the share of the old statistics
 
     def __post_init__(self):
         super().__post_init__()
@@ -86,9 +85,7 @@ class InvertedSpec(Spec):
             checks.boolean(name, getattr(self, name))
         checks.choice("activation", self.activation, ACTIVATIONS)
         checks.choice("padding", self.padding, ("symmetric", "same"))
-        for name in ("drop_path_rate", "momentum"):
-            checks.number(name, getattr(self, name), 0, 1, "a fraction in [0, 1)")
-        checks.number("epsilon", self.epsilon, 1e-12, 1, "in [1e-12, 1)")
+        checks.number("drop_path_rate", self.drop_path_rate, 0, 1, "a fraction in [0, 1)")
 
     @property
     def stride(self) -> int:
@@ -118,8 +115,7 @@ class InvertedSpec(Spec):
         """Yields the table's rows, multiplied."""
         for i, row in enumerate(self.table):
             end = self.fixed_ends and i in (0, len(self.table) - 1)
-            # The multiplier's own rounding (2 * 1.1 = 2.2000000000000002) must not add a block.
-            depth = row.n if end else math.ceil(round(row.n * self.depth_multiplier, 6))
+            depth = row.n if end else multiplied_depth(row.n, self.depth_multiplier)
             yield row._replace(c=self.channels(row.c), n=depth)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from kresnet import checks
-from kresnet.layers import ACTIVATIONS, make_divisible
+from kresnet.layers import ACTIVATIONS, make_divisible, multiplied_depth
 from kresnet.zoo import Spec
 
 STEMS = ("conv7", "deep", "conv3")
@@ -44,8 +44,6 @@ class ResNetSpec(Spec):
     zero_init_residual: bool = False  # blocks start as identities (arXiv:1706.02677, section 5.1)
     drop_path_rate: float = 0.0  # the last block's probability of being dropped; the others' rise to it linearly
     dropout_rate: float = 0.0  # before a block's last convolution (WRN: 0.3)
-    epsilon: float = 1e-5  # of batch normalization
-    momentum: float = 0.9  # of batch normalization, in Keras's sense: the share of the old statistics
 
     def __post_init__(self):
         super().__post_init__()
@@ -66,9 +64,8 @@ class ResNetSpec(Spec):
         checks.choice("stride_in", self.stride_in, ("1x1", "3x3"))
         checks.choice("activation", self.activation, ACTIVATIONS)
         checks.choice("output_stride", checks.integer("output_stride", self.output_stride), (8, 16, 32))
-        for name in ("drop_path_rate", "dropout_rate", "momentum"):
+        for name in ("drop_path_rate", "dropout_rate"):
             checks.number(name, getattr(self, name), 0, 1, "a fraction in [0, 1)")
-        checks.number("epsilon", self.epsilon, 1e-12, 1, "in [1e-12, 1)")
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -138,8 +135,7 @@ class ResNetSpec(Spec):
 
         return dataclasses.replace(
             self,
-            # The product's own rounding (5 * 1.2 = 6.000000000000001) must not add a block.
-            depths=tuple(max(1, math.ceil(round(blocks * depth, 6))) for blocks in self.depths),
+            depths=tuple(multiplied_depth(blocks, depth) for blocks in self.depths),
             widths=tuple(channels(w, math.lcm(8, 1 if self.group_width else self.groups)) for w in self.widths),
             group_width=channels(self.group_width, 8 if self.groups == 1 else 1),
             stem_width=channels(self.stem_width, 8),

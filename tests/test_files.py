@@ -1,0 +1,50 @@
+"""A file is replaced whole or not at all."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from kresnet.files import replacing
+
+
+def test_a_written_file_takes_the_old_one_s_place(tmp_path):
+    file = tmp_path / "new" / "x.weights.h5"
+    for content in (b"one", b"two"):
+        with replacing(file) as temporary:
+            assert temporary.parent == file.parent
+            assert temporary.name.endswith(".x.weights.h5")
+            temporary.write_bytes(content)
+        assert file.read_bytes() == content
+        assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
+    file = tmp_path / "x.txt"
+    file.write_text("old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"), replacing(file) as temporary:
+        temporary.write_text("new")
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_kill_keeps_the_old_file(tmp_path):
+    file = tmp_path / "x.txt"
+    file.write_text("old")
+    code = f"""
+import os, signal
+from kresnet.files import replacing
+with replacing({str(file)!r}) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    # Under the command's name kresnet does not import Keras, which this does not need.
+    done = subprocess.run([sys.executable, "-c", f"import sys; sys.argv = ['kresnet']\n{code}"])
+    assert done.returncode == -9
+    assert file.read_text() == "old"

@@ -1,0 +1,210 @@
+"""Image files into pixels, or into an error that names the file."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+
+# What a file may hold, in pixels. Decoding takes three bytes a pixel, and a bomb of kilobytes can unpack to gigabytes.
+PIXEL_LIMIT = 100_000_000
+
+Box = tuple[int, int, int, int]  # top, left, height, width in pixels
+Window = Callable[[int, int], Box]  # from an image's height and width
+
+# Exif orientation: whether rows and columns are swapped, and whether they then run upwards and leftwards.
+_ORIENTATIONS = {
+    1: (False, False, False),
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+
+
+class ImageError(ValueError):
+    """A file that is no whole image. Its text begins with the file's name."""
+
+
+def whole(height: int, width: int) -> Box:
+    """The window that is the image itself."""
+    return 0, 0, height, width
+
+
+def decode(
+    data: bytes, name: str, window: Window = whole, target: int | None = None, pixel_limit: int = PIXEL_LIMIT
+) -> np.ndarray:
+    """Decodes a window of an image file, upright.
+
+    JPEGs decode only the window, and none decode finer than half of what the target needs: a photograph of 12 million
+    pixels costs little more than one of 1 million.
+
+    Args:
+        data: the file's bytes: JPEG, PNG, GIF (its first frame), BMP, WebP.
+        name: the file's, for errors.
+        window: gives the part of the upright image to return, from its height and width in pixels.
+        target: the window may come smaller by a whole factor as long as its shorter side keeps this many pixels.
+            Default: not smaller.
+        pixel_limit: an image of more pixels is refused before it is decoded.
+
+    Returns:
+        uint8 RGB of shape (height, width, 3).
+
+    Raises:
+        ImageError: if it is no image, not whole, or too large.
+    """
+    from PIL import Image
+
+    if not data:
+        raise ImageError(f"{name}: the file is empty")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+            if width * height > pixel_limit:
+                raise ImageError(f"{name}: {width} x {height} pixels are more than the limit of {pixel_limit}")
+            # A JPEG's Exif data stands at its beginning, and most have none: looking is faster than parsing.
+            tagged = image.format != "JPEG" or b"Exif" in data[:65536]
+            orientation = image.getexif().get(0x0112) if tagged else 1
+            transposed, upwards, leftwards = _ORIENTATIONS.get(orientation, _ORIENTATIONS[1])
+            if transposed:
+                height, width = width, height
+            top, left, h, w = window(height, width)
+            # The window in the file's own rows and columns.
+            top = height - top - h if upwards else top
+            left = width - left - w if leftwards else left
+            box = (left, top, w, h) if transposed else (top, left, h, w)
+            factor = max(1, min(h, w) // target) if target else 1
+            jpeg = image.format == "JPEG" and image.mode in ("L", "RGB")
+            pixels = _decode_jpeg(data, box, factor) if jpeg else _decode_other(image, box, factor)
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:  # Pillow's own limit, where ours is higher
+        raise ImageError(f"{name}: more pixels than Pillow opens: {error}") from None
+    except Exception as error:  # decoders raise nearly anything on broken files
+        reason = str(error).split("[Op:")[0].strip()
+        raise ImageError(f"{name}: not a whole image: {reason or type(error).__name__}") from None
+    if transposed:
+        pixels = pixels.transpose(1, 0, 2)
+    return np.ascontiguousarray(pixels[:: -1 if upwards else 1, :: -1 if leftwards else 1])
+
+
+def _decode_jpeg(data: bytes, box: Box, factor: int) -> np.ndarray:
+    import tensorflow as tf
+
+    ratio = max(r for r in (1, 2, 4, 8) if r <= factor)  # what JPEG's transform can shrink by, nearly for nothing
+    top, left, height, width = box
+    if ratio > 1:
+        pixels = tf.io.decode_jpeg(data, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE").numpy()
+        return pixels[top // ratio : (top + height) // ratio, left // ratio : (left + width) // ratio]
+    return tf.io.decode_and_crop_jpeg(data, box, channels=3, dct_method="INTEGER_ACCURATE").numpy()
+
+
+def _decode_other(image, box: Box, factor: int) -> np.ndarray:
+    top, left, height, width = box
+    if image.mode.startswith("I"):  # 16 bits: Pillow would clip what is above 255
+        image = image.convert("I").point(lambda value: value / 256).convert("L")
+    # Palettes and transparency need their own mode first; what is transparent shows its colour.
+    image = image.convert("RGBA").convert("RGB") if "transparency" in image.info else image.convert("RGB")
+    corners = (left, top, left + width, top + height)
+    return np.asarray(image.reduce(factor, corners) if factor > 1 else image.crop(corners))
+
+
+def resize(pixels: np.ndarray, size: int, channels: int = 3) -> np.ndarray:
+    """Resizes as training does, bilinearly, to uint8 (size, size, channels); of 1 channel, to grey."""
+    import tensorflow as tf
+
+    with tf.device("CPU"):
+        resized = tf.image.resize(pixels, (size, size))
+        if channels == 1 and pixels.shape[2] == 3:
+            resized = tf.image.rgb_to_grayscale(resized)
+        return tf.cast(tf.round(resized), tf.uint8).numpy()
+
+
+def class_folders(folder: str | os.PathLike) -> dict[str, list[Path]]:
+    """Returns the files of each class folder, sorted, whether images or not; what begins with a dot is left out.
+
+    Raises:
+        ValueError: if it is no folder, or one without folders.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"There is no such folder. Received: {str(folder)!r}")
+    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not classes:
+        raise ValueError(f"A folder of images holds one folder for each class. Received: {str(folder)!r}")
+    return {entry.name: list(_files(entry)) for entry in classes}
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _files(entry)
+        else:
+            yield entry
+
+
+def check(folder: str | os.PathLike, pixel_limit: int = PIXEL_LIMIT) -> tuple[int, list[str]]:
+    """Reads and decodes every file of a folder of images.
+
+    Args:
+        folder: one subfolder a class; or several such folders: "train", "validation", "test".
+        pixel_limit: images of more pixels are not decoded, and named.
+
+    Returns:
+        The number of whole images, and a line for each problem: the path, and what is wrong with it.
+
+    Raises:
+        ValueError: if it is no folder of class folders.
+    """
+    from rich.progress import track
+
+    splits = split_folders(folder)
+    listed = [(path, files) for split in splits.values() for path, files in class_folders(split).items()]
+    problems = [f"{name}: no image in this class" for name, files in listed if not any(map(is_image, files))]
+    paths = [path for _, files in listed for path in files]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        results = pool.map(lambda path: _problem(path, pixel_limit), paths)
+        found = [p for p in track(results, "Reading", total=len(paths), transient=True) if p]
+    return len(paths) - len(found), problems + found
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file's name is an image's."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def _problem(path: Path, pixel_limit: int) -> str | None:
+    if not path.exists():
+        return f"{path}: a link to nothing" if path.is_symlink() else f"{path}: gone"
+    if not is_image(path):
+        return f"{path}: not an image's name ({', '.join(SUFFIXES)}); training leaves it out"
+    try:
+        decode(path.read_bytes(), str(path), pixel_limit=pixel_limit)
+    except (ImageError, OSError) as error:
+        return str(error)
+    return None
+
+
+def split_folders(folder: str | os.PathLike) -> dict[str, Path]:
+    """Returns the folders of the splits ("train" and "validation", perhaps "test"), or {"": folder} where it has none.
+
+    "val" and "valid" count as "validation", in upper or lower case.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"There is no such folder. Received: {str(folder)!r}")
+    names = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+    found = {names[entry.name.lower()]: entry for entry in sorted(folder.iterdir()) if entry.name.lower() in names}
+    found = {split: found[split] for split in ("train", "validation", "test") if split in found}
+    return found if "train" in found and all(entry.is_dir() for entry in found.values()) else {"": folder}

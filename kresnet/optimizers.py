@@ -1,0 +1,128 @@
+"""The papers' optimizers and learning rates, where Keras's differ: all work in any `model.compile`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class _CoupledDecay:
+    """Weight decay that joins the gradient, as an L2 penalty in the loss would: momentum and scaling act on it too.
+
+    Keras's own `weight_decay` shrinks the weights beside the gradient's step instead (AdamW's decoupled form).
+    """
+
+    def __init__(self, *args: Any, decay_norms_and_biases: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.decay_norms_and_biases = decay_norms_and_biases
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """Does nothing here: `update_step` does it all."""
+
+    def _use_weight_decay(self, variable: Any) -> bool:
+        # Norms' gamma and beta, and biases, have one dimension.
+        return bool(self.weight_decay) and (self.decay_norms_and_biases or len(variable.shape) > 1)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        if self._use_weight_decay(variable):
+            gradient = gradient + ops.cast(self.weight_decay, variable.dtype) * ops.convert_to_tensor(variable)
+        super().update_step(gradient, variable, learning_rate)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "decay_norms_and_biases": self.decay_norms_and_biases}
+
+
+@keras.saving.register_keras_serializable("kresnet")
+class SGD(_CoupledDecay, keras.optimizers.SGD):
+    """Keras's SGD, but `weight_decay` adds to the gradient, as in Krizhevsky et al. 2012 and the papers behind it.
+
+    Args:
+        decay_norms_and_biases: whether variables of one dimension decay too. Default: True.
+        ...: as `keras.optimizers.SGD`.
+    """
+
+
+@keras.saving.register_keras_serializable("kresnet")
+class RMSprop(_CoupledDecay, keras.optimizers.RMSprop):
+    """Keras's RMSprop, but `weight_decay` adds to the gradient, as an L2 penalty does in the mobile networks' papers.
+
+    Args:
+        decay_norms_and_biases: whether variables of one dimension decay too. Default: True.
+        ...: as `keras.optimizers.RMSprop`.
+    """
+
+
+@keras.saving.register_keras_serializable("kresnet")
+class Lamb(_CoupledDecay, keras.optimizers.Lamb):
+    """Keras's LAMB, but with the decay inside the trust ratio, as in its paper, and no ratio where nothing decays.
+
+    Args:
+        decay_norms_and_biases: whether variables of one dimension decay too. Default: True.
+        ...: as `keras.optimizers.Lamb`.
+
+    Source: You et al. 2020, arXiv:1904.00962, algorithm 2; the exception is timm's, with which Wightman et al. 2021,
+    arXiv:2110.00476, trained.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        dtype = variable.dtype
+        gradient, rate = ops.cast(gradient, dtype), ops.cast(learning_rate, dtype)
+        step = ops.cast(self.iterations + 1, dtype)
+        index = self._get_variable_index(variable)
+        m, v = self._momentums[index], self._velocities[index]
+        self.assign_add(m, (gradient - m) * (1 - self.beta_1))
+        self.assign_add(v, (ops.square(gradient) - v) * (1 - self.beta_2))
+        mean = m / (1 - ops.power(ops.cast(self.beta_1, dtype), step))
+        deviation = ops.sqrt(v / (1 - ops.power(ops.cast(self.beta_2, dtype), step)))
+        update = mean / (deviation + self.epsilon)
+        if self._use_weight_decay(variable):
+            update = update + ops.cast(self.weight_decay, dtype) * variable
+            weight_norm, update_norm = ops.norm(ops.reshape(variable, -1)), ops.norm(ops.reshape(update, -1))
+            known = ops.logical_and(weight_norm > 0, update_norm > 0)
+            update = update * ops.where(known, weight_norm / ops.where(known, update_norm, 1.0), 1.0)
+        self.assign_sub(variable, rate * update)
+
+
+@keras.saving.register_keras_serializable("kresnet")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """Begins a schedule with smaller learning rates.
+
+    Args:
+        schedule: a learning rate, or a schedule of them.
+        steps: of the warm-up, at least 1.
+        start: the first step's learning rate.
+        linear: whether it rises from `start` to the schedule's first; else it stays `start`.
+        shift: whether the schedule starts behind the warm-up; else its first steps are replaced.
+
+    Source: He et al. 2015, arXiv:1512.03385, section 4.2 (constant); Goyal et al. 2017, arXiv:1706.02677, section 2.2
+    (linear).
+    """
+
+    def __init__(self, schedule: Any, steps: int, start: float = 0.0, linear: bool = True, shift: bool = False) -> None:
+        self.schedule, self.steps, self.start, self.linear, self.shift = schedule, steps, start, linear, shift
+
+    def __call__(self, step: Any) -> Any:
+        step = ops.cast(step, "float32")
+        behind = ops.maximum(step - self.steps, 0) if self.shift else step
+        rate = ops.cast(self._at(behind), "float32")
+        target = ops.cast(self._at(0.0), "float32")
+        early = self.start + (target - self.start) * step / self.steps if self.linear else self.start
+        return ops.where(step < self.steps, early, rate)
+
+    def _at(self, step: Any) -> Any:
+        return self.schedule(step) if callable(self.schedule) else self.schedule
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("steps", "start", "linear", "shift")
+        schedule = self.schedule
+        if callable(schedule):
+            schedule = keras.optimizers.schedules.serialize(schedule)
+        return {"schedule": schedule, **{name: getattr(self, name) for name in names}}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> WarmUp:
+        if isinstance(config["schedule"], dict):
+            config = config | {"schedule": keras.optimizers.schedules.deserialize(config["schedule"])}
+        return cls(**config)

@@ -69,7 +69,12 @@ class EdgePadding2D(keras.layers.ZeroPadding2D):
     """
 
     def call(self, inputs):
-        return ops.pad(inputs, ((0, 0), *self.padding, (0, 0)), mode="symmetric")
+        # Slices, and not ops.pad(mode="symmetric"): that is an operator which XNNPACK lacks.
+        (top, bottom), (left, right) = self.padding
+        rows = [inputs[:, :1]] * top + [inputs] + [inputs[:, -1:]] * bottom
+        x = ops.concatenate(rows, axis=1) if len(rows) > 1 else inputs
+        columns = [x[:, :, :1]] * left + [x] + [x[:, :, -1:]] * right
+        return ops.concatenate(columns, axis=2) if len(columns) > 1 else x
 
 
 @keras.saving.register_keras_serializable(package="kresnet")
@@ -90,7 +95,8 @@ class PaddedIdentity(keras.layers.Layer):
 
     def call(self, inputs):
         before, behind = self._new_channels(inputs.shape[-1])
-        kept = inputs[:, :: self.strides, :: self.strides, :]
+        # A .tflite would keep a slice that takes everything.
+        kept = inputs[:, :: self.strides, :: self.strides, :] if self.strides > 1 else inputs
         return ops.pad(kept, ((0, 0), (0, 0), (0, 0), (before, behind)))
 
     def _new_channels(self, channels: int) -> tuple[int, int]:

@@ -3,13 +3,13 @@
 import keras
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kresnet
 from kresnet.layers import make_divisible
 from kresnet.models.inverted import Row
+from kresnet.tflite import TFLiteModel
 
 X = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype("float32")
 
@@ -116,15 +116,13 @@ def test_tflite_agrees_and_has_no_operator_that_moves_shapes(key, tmp_path):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()])
     file = kresnet.export(model, tmp_path / "model.tflite")
-    interpreter = Interpreter(str(file))
-    operators = [op["op_name"] for op in interpreter._get_ops_details()]
+    lite = TFLiteModel(file)
+    operators = [op["op_name"] for op in lite.interpreter._get_ops_details()]
     assert not {"SHAPE", "PACK", "RESHAPE", "STRIDED_SLICE"} & set(operators)
     assert operators.count("DEPTHWISE_CONV_2D") == sum(
         isinstance(layer, keras.layers.DepthwiseConv2D) for layer in model.layers
     )
-    classify = interpreter.get_signature_runner()
-    probabilities = np.concatenate([classify(image=image[None])["probs"] for image in X])
-    np.testing.assert_allclose(probabilities, model(X), atol=1e-5)
+    np.testing.assert_allclose(lite(X), model(X), atol=1e-5)
 
 
 def test_same_padding_and_odd_sizes_need_no_padding_layer():

@@ -1,0 +1,81 @@
+"""Two quantizers to int8, on small networks trained on handwritten digits: tf.lite's and ai-edge-quantizer.
+
+    pip install ai-edge-quantizer
+    python benchmarks/quantizers.py [--epochs 12]
+
+Both get the same float32 network and the same 256 calibration images. ai-edge-quantizer's own calibration is a moving
+average of smallest and largest values, which clips; here it gets the true ones, from single-image calibrations.
+"""
+
+import argparse
+
+import keras
+import numpy as np
+from ai_edge_quantizer import quantizer, recipe
+from rich.progress import track
+from sklearn.datasets import load_digits
+
+import kresnet
+from kresnet import convert
+from kresnet.deploy import fold_batch_norm
+from kresnet.lowering import lower
+from kresnet.proof import compare, with_logits
+from kresnet.samples import draw
+from kresnet.tflite import TFLiteModel
+
+TABLE = ((1, 16, 1, 1, 3, 0.25), (4, 24, 2, 2, 3, 0.25), (4, 40, 2, 2, 3, 0.25))
+SMALL = {"table": TABLE, "stem_width": 16, "head_width": 128, "classes": 10, "input_shape": (32, 32, 1)}
+NETWORKS = {
+    "ResNet": (kresnet.ResNet, {"depths": (2, 2), "widths": (16, 32), "stem": "conv3", "classes": 10}),
+    "MobileNetV2": (kresnet.MobileNetV2, {**SMALL, "table": tuple(row[:4] for row in TABLE)}),
+    "EfficientNet": (kresnet.EfficientNet, SMALL),
+}
+
+
+def ai_edge(content: bytes, calibration: np.ndarray) -> bytes:
+    """Returns a float32 .tflite as int8, with true minima and maxima."""
+    tool = quantizer.Quantizer(bytearray(content), recipe.static_wi8_ai8())
+    ranges: dict = {}
+    for image in track(calibration, "Calibrating", transient=True):
+        for name, values in tool.calibrate({"serving_default": [{"image": image[None].astype("float32")}]}).items():
+            merged = ranges.setdefault(name, dict(values))
+            for key, pick in (("min", np.minimum), ("max", np.maximum)):
+                merged[key] = pick(merged[key], values[key])
+    return bytes(tool.quantize(ranges).quantized_model)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=12)
+    options = parser.parse_args()
+    digits = load_digits()
+    images = np.kron(digits.images[..., None] * 255 / 16, np.ones((1, 4, 4, 1))).astype("uint8")
+    split = 1300
+    print("Differences of logits in their deviations")
+    print(f"{'network':13} {'quantizer':18} {'MB':>6} {'mean':>8} {'largest':>8} {'same class':>10} {'accuracy':>8}")
+    for name, (build, fields) in NETWORKS.items():
+        keras.utils.set_random_seed(0)
+        model = build(**{"input_shape": (32, 32, 1), **fields})
+        model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy")
+        model.fit(images[:split], digits.target[:split], 64, options.epochs, verbose=0)
+        calibration = draw(images[:split], 256, (32, 32, 1), "calibration")
+        folded = fold_batch_norm(model)
+        contents = {
+            "tf.lite": convert.to_tflite(lower(folded, True), quantize="int8", io="float32", calibration=calibration),
+            "ai-edge-quantizer": ai_edge(convert.to_tflite(lower(folded, True)), calibration),
+        }
+        for label, content in contents.items():
+            test = images[split:], digits.target[split:]
+            found = compare(TFLiteModel(content), model, test, logits=TFLiteModel(with_logits(content)))
+            logits, same, right = found["logits"], found["top1_agreement"], found["accuracy"]["file"]
+            print(
+                f"{name:13} {label:18} {len(content) / 1e6:6.3f} "
+                f"{logits['mean_difference'] / logits['deviation']:8.4f} {logits['largest_of_deviation']:8.3f} "
+                f"{same['value']:10.2%} {right['value']:8.2%}",
+                flush=True,
+            )
+        print(f"{name:13} {'Keras':18} {'':6} {'':8} {'':8} {'':10} {found['accuracy']['keras']['value']:8.2%}")
+
+
+if __name__ == "__main__":
+    main()

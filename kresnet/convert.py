@@ -1,0 +1,193 @@
+"""Keras model to the content of a .tflite."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kresnet.fake_quant import FakeQuantize
+from kresnet.grouped import native_grouped_convolution
+
+QUANTIZATIONS = (None, "float16", "dynamic", "int8")
+
+
+def to_tflite(
+    model: keras.Model,
+    *,
+    quantize: str | None = None,
+    io: str = "float32",
+    batch_size: int | None = 1,
+    calibration: np.ndarray | None = None,
+) -> bytes:
+    """Converts a model of one input and one output.
+
+    The file has one signature, with an input "image" and an output "probs", or "logits" if the network ends without
+    softmax or sigmoid.
+
+    Args:
+        model: a Keras model of known input size, on the TensorFlow backend.
+        quantize: None (float32), "float16" (weights), "dynamic" (int8 weights) or "int8" (all integers, weights by
+            channel).
+        io: dtype of the input; "int8" is the output's too, which is float32 else.
+        batch_size: images in a run; None for any number.
+        calibration: for "int8": images whose ranges at each layer become the ranges of the integers, (n, height, width,
+            channels), 0 to 255 where the network takes pixels. None for a network that holds its ranges itself.
+
+    Returns:
+        The file's content.
+    """
+    import tensorflow as tf
+
+    integer = quantize == "int8"
+    # Integer files get their input's dtype from the converter; in the others it is a cast.
+    converter = tf.lite.TFLiteConverter.from_keras_model(wrapped(model, "float32" if integer else io, batch_size))
+    if quantize:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantize == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if integer:
+        converter.inference_input_type = tf.dtypes.as_dtype(io)
+        converter.inference_output_type = tf.int8 if io == "int8" else tf.float32
+        if calibration is not None:
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            images = _full_range(calibration) if takes_pixels(model) else calibration
+            converter.representative_dataset = lambda: ([image[None].astype("float32")] for image in images)
+    with native_grouped_convolution(), _quiet():
+        return _reordered(converter.convert())
+
+
+def to_onnx(model: keras.Model, path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Writes a `wrapped` model as ONNX and loads it again.
+
+    Returns:
+        What ONNX Runtime makes of a batch of images.
+
+    Raises:
+        ImportError: if the packages of `kresnet[onnx]` are missing.
+    """
+    try:
+        import onnxruntime
+        import tf2onnx  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"ONNX needs more packages: pip install 'kresnet[onnx]' ({error})") from None
+    import tensorflow as tf
+
+    image = model.inputs[0]
+    with native_grouped_convolution(), _quiet():
+        model.export(
+            path, format="onnx", verbose=False, input_signature=[tf.TensorSpec(image.shape, image.dtype, "image")]
+        )
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(None, {session.get_inputs()[0].name: images.astype(image.dtype)})[0]
+
+
+def wrapped(model: keras.Model, dtype: str, batch_size: int | None) -> keras.Model:
+    """Returns the model with an input "image" of that dtype and batch, and an output "probs" or "logits"."""
+    image = keras.Input(model.inputs[0].shape[1:], batch_size=batch_size, name="image", dtype=dtype)
+    x = image if dtype == model.inputs[0].dtype else ops.cast(image, model.inputs[0].dtype)
+    return keras.Model(image, {output_name(model): model(x, training=False)}, name=model.name)
+
+
+def output_name(model: keras.Model) -> str:
+    """Returns "probs" if the model ends in softmax or sigmoid, else "logits"."""
+    last = model.outputs[0]._keras_history.operation
+    while isinstance(last, keras.Model):
+        last = last.outputs[0]._keras_history.operation
+    probable = getattr(last, "activation", None) in (keras.activations.softmax, keras.activations.sigmoid)
+    return "probs" if probable or isinstance(last, keras.layers.Softmax) else "logits"
+
+
+def takes_pixels(model: keras.Model) -> bool:
+    """Tells whether the model scales its input itself, so that it takes pixels as they are, 0 to 255."""
+    first = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)][:1]
+    if first and isinstance(first[0], keras.Model):
+        return takes_pixels(first[0])
+    ranged = bool(first) and isinstance(first[0], FakeQuantize) and first[0].limits == (0, 255)
+    return ranged or (bool(first) and isinstance(first[0], keras.layers.Rescaling | keras.layers.Normalization))
+
+
+def warn_if_slow(model: keras.Model, quantize: str | None) -> None:
+    """Warns of the forms that are known to be slower than float32, before one waits for them."""
+    layers = list(model._flatten_layers(include_self=False))
+    depthwise = [layer.name for layer in layers if isinstance(layer, keras.layers.DepthwiseConv2D)]
+    if quantize == "dynamic" and depthwise:
+        warnings.warn(
+            f'quantize="dynamic" makes networks with depthwise convolutions slower (1.2 to 2.7 times float32), since '
+            f'XNNPACK lacks them in that form: {_some(depthwise)}. "int8" and "float16" are not slower.',
+            stacklevel=3,
+        )
+    hard = [layer.name for layer in layers if getattr(layer, "activation", None) is keras.activations.hard_silu]
+    if quantize == "int8" and hard:
+        warnings.warn(
+            "int8 hard-swish is slow (3.7 times float32 for an EfficientNet-B0), since XNNPACK lacks it: "
+            f"{_some(hard)}. Swish and ReLU6 are not.",
+            stacklevel=3,
+        )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _full_range(images: np.ndarray) -> np.ndarray:
+    """Returns the images, the first of them reaching from 0 to 255, so that an app's bytes are the integers themselves.
+
+    Dark calibration images would else make the file take 130, say, for its brightest pixel.
+    """
+    first = images[0].astype("float32")
+    first[np.unravel_index(first.argmin(), first.shape)] = 0
+    first[np.unravel_index(first.argmax(), first.shape)] = 255
+    return np.concatenate([first[None], images[1:].astype("float32")])
+
+
+def _reordered(content: bytes) -> bytes:
+    """Moves two operators of a converted file to where they cost least.
+
+    A cast of the input goes first: behind the operators that unpack float16 weights it splits XNNPACK's partition.
+
+    An integer file's last activation computes in float32: first the logits become numbers, then those probabilities.
+    The converter's order, the other way round, leaves 256 steps between probabilities 0 and 1, on which classes tie;
+    and XNNPACK has no integer softmax.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    file = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    graph = file.subgraphs[0]
+    names = [flatbuffer_utils.opcode_to_name(file, op.opcodeIndex) for op in graph.operators]
+    casts = [op for op, name in zip(graph.operators, names, strict=True) if name == "CAST"]
+    first = [op for op in casts if op.inputs[0] == graph.inputs[0]]
+    graph.operators = first + [op for op in graph.operators if op not in first]
+    if names[-2:] in (["SOFTMAX", "DEQUANTIZE"], ["LOGISTIC", "DEQUANTIZE"]):
+        activation, dequantize = graph.operators[-2:]
+        logits, probs, result = activation.inputs, activation.outputs, dequantize.outputs
+        numbers = graph.tensors[probs[0]]
+        numbers.type, numbers.quantization = schema.TensorType.FLOAT32, None
+        dequantize.inputs, dequantize.outputs = logits, probs
+        activation.inputs, activation.outputs = probs, result
+        graph.operators[-2:] = [dequantize, activation]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(file))
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """Keeps Keras's and the converters' remarks about their intermediate forms from the console."""
+    import tensorflow as tf
+
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        with contextlib.redirect_stdout(StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,19 @@
+"""Registered networks with fewer blocks and channels, for what is the same in each of them."""
+
+import kresnet
+
+
+def shallow(key, size, **arguments):
+    """Builds a network for images of size x size with all fields of its own spec but these: a stage has at most two
+    blocks, since the others are like the second; and a quarter of the channels."""
+    builder = kresnet.get_builder(key)
+    spec = builder.spec
+    if hasattr(spec, "table"):
+        table = tuple(row._replace(n=1) for row in spec.table)
+        fields = {"table": table, "depth_multiplier": 1.0, "width_multiplier": spec.width_multiplier / 4}
+    else:
+        widths = tuple(width // 4 for width in spec.widths)
+        fields = {"depths": tuple(min(depth, 2) for depth in spec.depths), "widths": widths}
+        if spec.group_width:
+            fields["group_width"] = max(4, spec.group_width // 4)
+    return builder(input_shape=(size, size, 3), **fields | arguments)

@@ -4,11 +4,12 @@ PYTHON ?= python3
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 BIN := .venv/bin
 
-.PHONY: quickstart test lint benchmark table clean
+.PHONY: quickstart test lint benchmark arm64 table clean
 
 quickstart: .venv/examples  ## Train, export and check a network on embedded handwritten digits.
 	$(BIN)/python examples/quickstart.py
 
+# The tests that open pages need Chromium (Debian: apt install chromium chromium-driver), and are skipped without.
 test: .venv/test
 	$(BIN)/python -m pytest --numprocesses 2
 
@@ -21,11 +22,14 @@ benchmark: .venv/test
 	$(BIN)/python benchmarks/build_time.py
 	$(BIN)/python benchmarks/train_step.py
 
+arm64: .venv/test  ## Compare exported files on emulated ARM64 processors with x86; needs an x86-64 Debian or Ubuntu.
+	bash benchmarks/arm64/run.sh
+
 table: .venv/test  ## Write the README's table of networks anew.
 	$(BIN)/python tests/readme_table.py
 
 .venv/examples: EXTRAS = examples
-.venv/test: EXTRAS = examples,jax,test
+.venv/test: EXTRAS = augment,datasets,examples,jax,onnx,test
 .venv/lint: EXTRAS = lint
 .venv/%: setup.cfg
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -8,8 +8,9 @@ __version__ = "0.1.0"
 # Importing kresnet registers its layers, so that Keras can load saved models. The command `kresnet` alone imports what
 # it needs when it needs it: its --help must not wait seconds for Keras.
 if pathlib.Path(*sys.argv[:1]).stem != "kresnet":
-    from kresnet import scaling
+    from kresnet import data, recipes, scaling
     from kresnet.cost import cost
+    from kresnet.evaluate import evaluate
     from kresnet.export import export
     from kresnet.models.efficientnet import (
         EfficientNet,
@@ -96,12 +97,14 @@ if pathlib.Path(*sys.argv[:1]).stem != "kresnet":
         ResNeXt29_8x64d,
         ResNeXt29_16x64d,
     )
+    from kresnet.quantize import quantize_aware
     from kresnet.scaling import CompoundScaling
+    from kresnet.train import train
     from kresnet.zoo import create_model, get_builder, list_models
 
-    # Of the modules only `scaling` is spoken of by its name.
+    # Of the modules only these are spoken of by their names.
     __all__ = [
         name
         for name, value in list(globals().items())
-        if not name.startswith("_") and (name == "scaling" or not isinstance(value, type(sys)))
+        if not name.startswith("_") and (name in ("data", "recipes", "scaling") or not isinstance(value, type(sys)))
     ]

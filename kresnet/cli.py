@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import kresnet
 
@@ -26,13 +28,92 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--dtype", default="float32", help="for the memory, such as bfloat16 (default: float32)")
     command.add_argument("--csv", metavar="FILE", help="write the table to a CSV file as well")
     command.set_defaults(run=_cost)
+    _train_arguments(commands)
+    command = commands.add_parser("evaluate", help="measure accuracy", description="Measure top-1, top-5 and loss.")
+    command.add_argument("model", nargs="+", help="a run, .keras, .tflite or SavedModel; several are an ensemble")
+    command.add_argument("--data", required=True, metavar="SOURCE", help="a folder, tfds:NAME, or digits")
+    command.add_argument("--crops", default="center", help="center (default), ten or full")
+    command.add_argument("--scales", type=int, nargs="+", default=(), metavar="PIXELS", help="of --crops full")
+    command.add_argument("--split", default="validation", help="(default: validation)")
+    command.add_argument("--batch-size", type=int, default=32, metavar="IMAGES")
+    command.add_argument("--image-size", type=int, metavar="PIXELS", help="of a network of open size")
+    command.add_argument("--split-seed", type=int, default=0, help="of the split, as in training (default: 0)")
+    command.add_argument("--on-error", default="raise", help="of a broken image: raise (default) or skip")
+    command.set_defaults(run=_evaluate)
+    command = commands.add_parser("predict", help="classify images", description="Classify images.")
+    command.add_argument("model", help="a run, .keras, .tflite or SavedModel")
+    command.add_argument("images", nargs="+", metavar="IMAGE")
+    command.add_argument("--top", type=int, default=5, metavar="K", help="classes to show (default: 5)")
+    command.set_defaults(run=_predict)
+    _export_arguments(commands)
+    command = commands.add_parser(
+        "check-data", help="find broken images", description="Decode every image of a folder."
+    )
+    command.add_argument("folder", metavar="DIR", help="one subfolder a class, or train/ and validation/ of such")
+    command.add_argument(
+        "--pixel-limit", type=int, default=100_000_000, metavar="PIXELS", help="(default: 100 million)"
+    )
+    command.set_defaults(run=_check_data)
+    command = commands.add_parser("demo", help="a page to try a .tflite", description="A page that runs a .tflite.")
+    command.add_argument("file", help="the .tflite")
+    command.add_argument("--labels", metavar="FILE", help="one class a line (default: those inside the .tflite)")
+    command.add_argument("--port", type=int, default=8000, help="of 127.0.0.1; 0: any that is free (default: 8000)")
+    command.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    command.add_argument("--crop-fraction", type=float, metavar="SHARE", help="shown (default: as in evaluation)")
+    command.add_argument("--open", action="store_true", dest="open_browser", help="open the page in the browser")
+    command.set_defaults(run=_demo)
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up messages are not about the command
     try:
         return options.run(options)
-    except ValueError as error:
+    except (ValueError, ImportError, OSError) as error:
         print(f"kresnet: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("kresnet: interrupted", file=sys.stderr)
+        return 130
+
+
+def _train_arguments(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("train", help="train a network", description="Train a network by a paper's recipe.")
+    command.add_argument("key", help="one of `kresnet list`")
+    command.add_argument("--data", required=True, metavar="SOURCE", help="a folder, tfds:NAME, or digits")
+    command.add_argument("--recipe", default="quick", help="such as bag-of-tricks (default: quick)")
+    command.add_argument("--out", required=True, metavar="DIR", help="the run's folder")
+    for name, kind in (("epochs", float), ("batch-size", int), ("learning-rate", float), ("image-size", int)):
+        command.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help="instead of the recipe's")
+    command.add_argument(
+        "--set", nargs="+", default=[], metavar="FIELD=VALUE", help="any other fields, such as mixup=0.2"
+    )
+    command.add_argument("--weights", metavar="FILE", help="a checkpoint to start from")
+    command.add_argument("--precision", help="float32, mixed_bfloat16 or mixed_float16")
+    command.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (default: 0)")
+    command.add_argument("--split-seed", type=int, default=0, help="of what is held out (default: 0)")
+    command.add_argument("--deterministic", action="store_true", help="the same seed gives the same weights")
+    command.add_argument("--on-error", default="raise", help="of a broken image: raise (default) or skip")
+    command.set_defaults(run=_train)
+
+
+def _export_arguments(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "export", help="write a model for phones or servers", description="Write a .tflite, a SavedModel or .onnx."
+    )
+    command.add_argument("model", help="a run or a .keras")
+    command.add_argument("--out", required=True, metavar="FILE", help="x.tflite, x.onnx, or a folder for a SavedModel")
+    command.add_argument("--quantize", help="of a .tflite: float16, dynamic or int8 (default: float32)")
+    command.add_argument(
+        "--io", help="dtype of the input: uint8 (default for networks that take pixels), float32, int8"
+    )
+    command.add_argument(
+        "--batch-size", type=int, default=argparse.SUPPRESS, metavar="IMAGES", help="(default: 1 in a .tflite)"
+    )
+    command.add_argument(
+        "--data", metavar="SOURCE", help="images that int8 is calibrated with, and that the file is checked on"
+    )
+    command.add_argument("--labels", metavar="FILE", help="the classes' names, one a line (default: the run's own)")
+    command.add_argument("--tolerance", type=float, help="largest difference of logits, in their deviations")
+    command.add_argument("--agreement", type=float, default=0.95, metavar="SHARE", help="of int8 (default: 0.95)")
+    command.set_defaults(run=_export)
 
 
 def _networks() -> None:
@@ -80,4 +161,93 @@ def _cost(options: argparse.Namespace) -> int:
         found.to_csv(options.csv)
     Console(width=None if sys.stdout.isatty() else 160).print(found.table())
     print(found.summary())
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from kresnet.train import train
+
+    _networks()
+    fields = {
+        name: getattr(options, name)
+        for name in ("epochs", "batch_size", "learning_rate", "image_size")
+        if hasattr(options, name)
+    }
+    for setting in options.set:
+        name, separator, value = setting.partition("=")
+        if not separator:
+            raise ValueError(f"A field is set as FIELD=VALUE. Received: {setting!r}")
+        fields[name.replace("-", "_")] = _value(value)
+    names = ("out", "weights", "precision", "seed", "split_seed", "deterministic", "on_error")
+    settings = {name: getattr(options, name) for name in names}
+    train(options.key, options.data, options.recipe, **settings, **fields)
+    print(f"{options.out}/ holds best.keras, last.keras, history.csv, report.html, config.json, tensorboard/")
+    return 0
+
+
+def _value(text: str) -> Any:
+    """A number, true, false, null or a list as in JSON; else the text itself."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from kresnet.evaluate import evaluate
+
+    names = ("crops", "scales", "split", "batch_size", "image_size", "split_seed", "on_error")
+    print(evaluate(options.model, options.data, **{name: getattr(options, name) for name in names}).summary())
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from kresnet.predictors import predict
+
+    for file, classes in predict(options.model, options.images, top=options.top):
+        print(file)
+        for name, probability in classes:
+            print(f"  {probability:7.2%}  {name}")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from kresnet import proof
+    from kresnet.data import load
+    from kresnet.export import description_of, export
+    from kresnet.predictors import predictor
+
+    _networks()
+    found = predictor(options.model)
+    if found.model is None:
+        raise ValueError(f"Only a run or a .keras is exported. Received: model={options.model!r}")
+    names = ("quantize", "io", "batch_size", "tolerance", "agreement")
+    settings = {name: getattr(options, name) for name in names if hasattr(options, name)}
+    if options.data:
+        settings["verify"] = load(options.data, "validation", found.image_shape[0])
+        if options.quantize == "int8":
+            settings["calibration"] = load(options.data, "train", found.image_shape[0], drop_remainder=False)
+    labels = Path(options.labels).read_text().splitlines() if options.labels else found.class_names
+    path = export(found.model, options.out, labels=labels, **settings)
+    print(proof.summary(json.loads(description_of(path).read_text())["proof"]))
+    print(f"wrote {path} and {description_of(path)}")
+    return 0
+
+
+def _check_data(options: argparse.Namespace) -> int:
+    from kresnet.images import check
+
+    whole, problems = check(options.folder, options.pixel_limit)
+    print(*problems, f"{whole} whole images, {len(problems)} problems", sep="\n")
+    return 1 if problems else 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from kresnet.demo import serve
+
+    names = ("labels", "port", "threads", "crop_fraction", "open_browser")
+    serve(options.file, **{name: getattr(options, name) for name in names})
     return 0

@@ -48,6 +48,23 @@ def test_trains_without_tensorflow(backend):
     assert printed.split()[-1] == backend
 
 
+def test_jax_trains_a_run(tmp_path):
+    """`train` and `evaluate` on JAX: only the images come through TensorFlow."""
+    pytest.importorskip("jax")
+    printed = python(
+        f"""
+        import kresnet
+        model = kresnet.ResNet(depths=(1, 1), widths=(8, 16), stem="conv3", input_shape=(16, 16, 1), classes=10)
+        out = {str(tmp_path / "run")!r}
+        fields = dict(epochs=2, batch_size=64, ema=0.9, augment="cutout")
+        kresnet.train(model, "digits", "wrn2016", out=out, verbose=False, **fields)
+        print(kresnet.evaluate(out, "digits", verbose=False).examples)
+        """,
+        KERAS_BACKEND="jax",
+    )
+    assert printed.split()[-1] == "359"
+
+
 def test_backends_agree(tmp_path):
     """JAX computes, from the same file, what TensorFlow computes."""
     pytest.importorskip("jax")

@@ -12,13 +12,17 @@ def test_table_is_current():
 
 
 def test_code_runs(tmp_path, monkeypatch):
-    """As printed but for the photos, and for what would take minutes: the epochs, the input size, and the depth."""
+    """As printed but for the photos, and for what would take minutes: the epochs, sizes, the depth."""
     code = re.search(r"```python\n(.*?)```", readme_table.README.read_text(), re.DOTALL)[1]
     for name in "ab":
         (tmp_path / "photos" / name).mkdir(parents=True)
         for i in range(4):
             keras.utils.save_img(tmp_path / "photos" / name / f"{i}.png", keras.ops.ones((50, 40, 3)) * 20 * i)
-    code = code.replace("224", "64").replace("epochs=10", "epochs=1").replace("SEResNet50", "SEResNet18")
+    code = re.sub(r"epochs=\d+", "epochs=1", code).replace("224", "64").replace("batch_size=32", "batch_size=2")
+    code = code.replace("SEResNet50", "SEResNet18").replace("seresnet50", "seresnet18")
+    code = code.replace("batch_size=64", "batch_size=2, image_size=64").replace(
+        "classes=len", "input_shape=(64, 64, 3), classes=len"
+    )
     monkeypatch.chdir(tmp_path)
     exec(code, {})
     assert (tmp_path / "saved_models" / "photos.tflite").stat().st_size > 40_000_000

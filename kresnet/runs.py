@@ -41,7 +41,7 @@ def _versions() -> dict[str, str]:
 
 def report(folder: Path, validation_data: Any, history: dict, config: dict, verbose: bool) -> None:
     """Evaluates the best checkpoint and writes the report."""
-    model = keras.saving.load_model(folder / BEST)
+    model = keras.saving.load_model(folder / BEST, compile=False)
     result = evaluate(model, validation_data, verbose=verbose)
     if verbose:
         print(result.summary())

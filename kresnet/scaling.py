@@ -214,4 +214,4 @@ def _tflite_bytes(model: keras.Model) -> int:
     from kresnet.export import export
 
     with tempfile.TemporaryDirectory() as folder:
-        return export(model, Path(folder) / "model.tflite").stat().st_size
+        return export(model, Path(folder) / "model.tflite", latency=False).stat().st_size

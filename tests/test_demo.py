@@ -179,7 +179,12 @@ def test_errors_stand_on_the_page(folder, browser):
 
 def test_the_command_and_its_end(folder, browser):
     arguments = [COMMAND, "demo", folder / "colours.tflite", "--labels", folder / "labels.txt"]
-    with subprocess.Popen([*arguments, "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
+
+    def heed_interrupts():  # a shell's background jobs, which tests may run in, ignore them, and so would the command
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    options = {"stdout": subprocess.PIPE, "text": True, "preexec_fn": heed_interrupts}
+    with subprocess.Popen([*arguments, "--port", "0"], **options) as process:
         try:
             url = process.stdout.readline().split(" is at ")[1].split(";")[0]
             page = Page(browser, url)

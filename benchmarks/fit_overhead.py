@@ -32,7 +32,7 @@ def main():
     model.fit(x, y, batch_size=BATCH, epochs=1, verbose=0)  # compiles the step
     import tensorflow as tf
 
-    ready = tf.data.Dataset.from_tensors((x, y)).cache().repeat(options.steps)
+    ready = data.without_tuning(tf.data.Dataset.from_tensors((x, y)).cache().repeat(options.steps))
     pipeline = loaded.repeat().take(options.steps)
     step, iterator = model.train_function, iter(ready.repeat())
 

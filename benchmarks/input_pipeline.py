@@ -4,7 +4,8 @@
 
 Writes photographs of 500x375 pixels (crops of scikit-learn's two, enlarged) as JPEG files. Keras's side is
 `keras.utils.image_dataset_from_directory`, which decodes and resizes whole images, and the layers that do what the
-policy does; both sides give batches of 32 and run alternately, on one core, in one process.
+policy does; both sides give batches of 32 and run alternately, on one core, in one process. Keras's is spared the
+tuning thread as ours is (`kresnet.data.without_tuning`), which makes its passes up to twice as fast.
 """
 
 import argparse
@@ -69,7 +70,7 @@ def theirs(folder, policy, size):
     )
     for layer in chain:
         data = data.map(lambda x, y, layer=layer: (layer(x, training=True), y), num_parallel_calls=tf.data.AUTOTUNE)
-    return data.prefetch(tf.data.AUTOTUNE)
+    return kresnet.data.without_tuning(data.prefetch(tf.data.AUTOTUNE))
 
 
 def consume(data):

@@ -140,9 +140,26 @@ def load(
         data = data.map(lambda image, label, key, ok: (image, label))
     if on_error == "raise":  # else the number is not known before
         data = data.apply(tf.data.experimental.assert_cardinality(batches))
-    data = data.prefetch(tf.data.AUTOTUNE)
+    data = without_tuning(data.prefetch(tf.data.AUTOTUNE))
     data.class_names, data.examples, data.epochs, data.skipped = found.class_names, found.count, epochs, skipped
     return data
+
+
+def without_tuning(dataset: Any) -> Any:
+    """Returns a `tf.data.Dataset` without the thread that tunes its parallelism, unless its own options say otherwise.
+
+    The thread looks after 10 ms, then 20, 40, and so on up to a minute; where a pass ends while it sleeps, `fit` may
+    wait until it wakes, up to as long as the pass took (in TensorFlow 2.21: the thread is woken, but cannot see yet
+    that it is to end, and sleeps on). Without it, `AUTOTUNE` stands for the number of cores.
+    """
+    import tensorflow as tf
+
+    if dataset.options().autotune.enabled is not None:
+        return dataset
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.autotune.initial_parallelism = os.cpu_count()
+    return dataset.with_options(options)
 
 
 def _records(source: sources.Source, epochs: Epochs, shuffle: bool, repeats: int, seed: int) -> Any:
@@ -194,7 +211,8 @@ def _reader(
     import tensorflow as tf
 
     def resized(image: Any, channels: int) -> Any:
-        return tf.image.resize(tf.ensure_shape(image, [None, None, channels]), (size, size))
+        # It gives float32, but for an image that has this size already.
+        return tf.cast(tf.image.resize(tf.ensure_shape(image, [None, None, channels]), (size, size)), tf.float32)
 
     def from_pixels(pixels: Any, key: Any) -> tuple[Any, Any]:
         top, left, height, width = policy.window(pixels.shape[0], pixels.shape[1], key)

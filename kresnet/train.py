@@ -14,7 +14,7 @@ import numpy as np
 
 from kresnet import callbacks as own
 from kresnet import checks, losses, recipes, runs, zoo
-from kresnet.data import broken_image, load
+from kresnet.data import broken_image, load, without_tuning
 from kresnet.recipe import Recipe
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -152,9 +152,16 @@ def train(
 
 def _fit(model: keras.Model, data: Any, validation_data: Any, epochs: int, steps: list) -> keras.callbacks.History:
     """Calls fit; an image that cannot be decoded is an error of one line."""
+    if validation_data is not None:
+        validation_data = without_tuning(validation_data)
     try:
         return model.fit(
-            data, validation_data=validation_data, epochs=epochs, callbacks=steps, verbose=0, shuffle=False
+            without_tuning(data),
+            validation_data=validation_data,
+            epochs=epochs,
+            callbacks=steps,
+            verbose=0,
+            shuffle=False,
         )
     except Exception as error:
         broken = broken_image(error)

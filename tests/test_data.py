@@ -6,6 +6,7 @@ import logging
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from pictures import COLOURS, write_folder
 
 from kresnet import augment, data
@@ -90,8 +91,6 @@ def test_every_policy_gives_the_same_again_and_other_draws_in_another_pass(photo
 
 def test_every_draw_has_its_own_key():
     """Nothing that keras-cv or Keras draws is left to generators with a state: no graph has their operations."""
-    import tensorflow as tf
-
     for name in augment.POLICIES:
         policy = augment.policy(name, 64)
 
@@ -110,8 +109,6 @@ def test_every_draw_has_its_own_key():
 
 
 def test_pad_crop_pads_with_the_mean_colour():
-    import tensorflow as tf
-
     image = tf.fill([32, 32, 3], 255.0)
     crops = [np.asarray(augment._pad_crop(image, tf.constant([0, i], tf.int64))) for i in range(8)]
     colours = {tuple(colour) for colour in np.reshape(crops, (-1, 3)).tolist()}
@@ -120,8 +117,6 @@ def test_pad_crop_pads_with_the_mean_colour():
 
 def test_characters_are_not_mirrored():
     """Digits whose left half is black keep it so, wherever they are cropped."""
-    import tensorflow as tf
-
     image = tf.concat([tf.zeros([32, 16, 1]), tf.fill([32, 16, 1], 255.0)], 1)
     for flip, expected in ((True, {True, False}), (False, {True})):
         (*_, last) = functions = augment.policy("cifar", 32, flip=flip).pixels
@@ -138,8 +133,6 @@ def test_characters_are_not_mirrored():
 
 
 def test_windows_are_the_papers():
-    import tensorflow as tf
-
     shorter, areas, ratios = set(), [], []
     for i in range(300):
         key = tf.constant([i, 1], tf.int64)
@@ -170,8 +163,6 @@ def test_mixup_and_cutmix(photos):
         dataset.epochs.next = 0
         assert (collect(dataset)[0] == x).all()
     # The pixels' shares are the labels': a batch of flat colours shows them.
-    import tensorflow as tf
-
     flat = tf.cast(tf.reshape([0.0, 200.0], [2, 1, 1, 1]) * tf.ones([2, 96, 96, 3]), tf.uint8)
     for mixup, cutmix in ((0.4, 0.0), (0.0, 1.0)):
         x, y = augment.mixer(mixup, cutmix)(flat, tf.eye(2), tf.constant([3, 4], tf.int64))
@@ -273,6 +264,13 @@ def test_tfds_set_of_its_own_records(tfds, tmp_path):
     assert (collect(train)[0] == x).all()
 
 
+def test_fit_does_not_wait_for_tf_data_s_tuning_thread():
+    assert data.load("digits", "train", 16, 64).options().autotune.enabled is False
+    asked = tf.data.Options()
+    asked.autotune.enabled = True
+    assert data.without_tuning(tf.data.Dataset.range(3).with_options(asked)).options().autotune.enabled is True
+
+
 def test_fit_takes_it(photos):
     layers = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3, "softmax")]
     model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), *layers])
@@ -284,8 +282,6 @@ def test_fit_takes_it(photos):
 
 def test_colours_are_jittered_as_one_by_one():
     """One matrix does what brightness, contrast and saturation do in turn, in either order."""
-    import tensorflow as tf
-
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype("float32")
     key = tf.constant([5, 6], tf.int64)
     b, c, s = np.asarray(tf.random.stateless_uniform([3], augment.fold(key, 7), 0.6, 1.4))

@@ -18,10 +18,9 @@ import keras
 from kresnet import checks
 from kresnet.draws import Seeds, fold, keyed
 from kresnet.ends import CIFAR, IMAGENET
+from kresnet.images import SMALL, central_share
 
 POLICIES = ("flip-crop", "cifar", "inception", "randaugment", "augmix", "cutout")
-
-SMALL = 64  # below this many pixels networks see whole images (CIFAR's way), and not crops of photographs
 
 # Of ImageNet's RGB values in [0, 1]: Krizhevsky et al. 2012, section 4.1; numbers from facebookarchive/fb.resnet.torch.
 PCA_VALUES = (0.2175, 0.0188, 0.0045)
@@ -62,7 +61,7 @@ def policy(name: str | None, size: int, crop_fraction: float | None = None, flip
     """
     small = size < SMALL
     if name is None:
-        fraction = crop_fraction or (1.0 if small else 0.875)
+        fraction = crop_fraction or central_share(size)
         return Policy(lambda height, width, key: _centre(height, width, fraction))
     base, numbers = name.split("-", 1) if str(name).startswith("randaugment-") else (name, "")
     checks.choice("augment", base, (*POLICIES, None))

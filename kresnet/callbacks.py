@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -74,13 +75,14 @@ class Checkpoint(keras.callbacks.Callback):
         self.best_epoch = 0
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        with replacing(self.folder / "last.keras") as temporary:
+        last = self.folder / "last.keras"
+        with replacing(last) as temporary:
             self.model.save(temporary)
         value = (logs or {}).get(self.monitor)
         if value is None or self.best is None or value > self.best:
             self.best, self.best_epoch = value, epoch
             with replacing(self.folder / BEST) as temporary:
-                self.model.save(temporary)
+                shutil.copyfile(last, temporary)
 
 
 class Progress(keras.callbacks.Callback):

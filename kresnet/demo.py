@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kresnet import checks
+from kresnet import checks, images
 from kresnet.tflite import TFLiteModel
 
 _PAGES = Path(__file__).parent / "pages"
@@ -62,7 +62,7 @@ class Demo(http.server.ThreadingHTTPServer):
         fits = height > 0 and width > 0 and channels in (1, 3)
         checks.require(fits, f"{path} must take images of one size with 1 or 3 channels", image_shape=shape)
         if crop_fraction is None:
-            crop_fraction = 0.875 if min(height, width) >= 64 else 1.0
+            crop_fraction = images.central_share(min(height, width))
         checks.number("crop_fraction", crop_fraction, 0.01, 1.0001, "a fraction in (0, 1]")
         self.labels = self._names(labels)
         self._lock = threading.Lock()  # the interpreter is for one thread

@@ -38,7 +38,13 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
     Source: Jacob et al. 2018, arXiv:1712.05877, section 3.2.
     """
-    check_functional(model)
+    checks.require(is_functional(model), "`model` must be a functional Keras model", model=type(model).__name__)
+    checks.require(
+        not (inner := nested(model)),
+        "`model` must not hold other models; rewrite those by themselves",
+        model=model.name,
+        holds=inner,
+    )
     folded = _foldable(model)
     norms = {id(norm): norm for _, norm in folded.values()}
     outputs = {id(tensor._keras_history.operation) for tensor in model.outputs}
@@ -60,14 +66,14 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     return new
 
 
-def check_functional(model: Any) -> None:
-    """Raises a ValueError unless `model` is a functional model whose layers are no models themselves."""
-    functional = isinstance(model, keras.Model) and hasattr(model, "_run_through_graph")
-    checks.require(functional, "`model` must be a functional Keras model", model=type(model).__name__)
-    nested = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
-    checks.require(
-        not nested, "`model` must not hold other models; rewrite those by themselves", model=model.name, holds=nested
-    )
+def is_functional(model: Any) -> bool:
+    """Tells whether `model` is a Keras model with a graph of calls."""
+    return isinstance(model, keras.Model) and hasattr(model, "_run_through_graph")
+
+
+def nested(model: keras.Model) -> list[str]:
+    """Returns the names of the model's layers that are models themselves."""
+    return [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
 
 
 def duplicate(operation: Any) -> Any:
@@ -131,12 +137,12 @@ def calls(model: keras.Model) -> list[Call]:
     ]
 
 
-def users(model: keras.Model) -> dict[int, list[Any]]:
-    """Returns, by the `id` of a tensor, the operations that take it, and None for the world behind the outputs."""
-    found: dict[int, list[Any]] = {id(tensor): [None] for tensor in model.outputs}
+def users(model: keras.Model) -> dict[int, list[Call | None]]:
+    """Returns, by the `id` of a tensor, the calls that take it, and None for the world behind the outputs."""
+    found: dict[int, list[Call | None]] = {id(tensor): [None] for tensor in model.outputs}
     for call in calls(model):
         for tensor in call.inputs:
-            found.setdefault(id(tensor), []).append(call.operation)
+            found.setdefault(id(tensor), []).append(call)
     return found
 
 
@@ -150,7 +156,8 @@ def _foldable(model: keras.Model) -> dict[int, tuple[Any, Any]]:
     sources: dict[int, list[Any]] = {}
     for call in calls(model):
         if type(call.operation) in FOLDABLE:
-            followers.setdefault(id(call.operation), []).extend(taken.get(id(call.outputs[0]), []))
+            behind = taken.get(id(call.outputs[0]), [])
+            followers.setdefault(id(call.operation), []).extend(user and user.operation for user in behind)
         if type(call.operation) is keras.layers.BatchNormalization:
             fixed = call.inputs[0]._keras_history.operation if not call.training else None
             sources.setdefault(id(call.operation), []).append(fixed)

@@ -14,6 +14,7 @@ from kresnet import checks, data, images, sources
 from kresnet.intervals import wilson
 from kresnet.predictors import Predictor, predictor
 from kresnet.progress import tracked
+from kresnet.samples import class_indices
 
 CROPS = ("center", "ten", "full")
 
@@ -158,10 +159,9 @@ def evaluate(
             classes=[p.shape[1] for p in seen],
         )
         probabilities.append(np.mean(seen, axis=0, dtype="float32"))
-        labels.append(np.asarray(y).reshape(len(seen[0]), -1))
+        labels.append(class_indices(y).astype("int64"))
     checks.require(len(labels) > 0, "There are no images", data=data)
     found, truth = np.concatenate(probabilities), np.concatenate(labels)
-    truth = truth[:, 0].astype("int64") if truth.shape[1] == 1 else truth.argmax(axis=1)
     classes = found.shape[1]
     known = names or predictors[0].class_names
     checks.require(

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from kresnet import __version__, checks, convert, files, lint, metadata, predictors, proof, samples, zoo
-from kresnet.deploy import fold_batch_norm, rebuild
+from kresnet.deploy import fold_batch_norm, is_functional, nested, rebuild
 from kresnet.grouped import native_grouped_convolution
 from kresnet.lowering import in_float32, lower
 from kresnet.quantize import is_quantize_aware
@@ -200,8 +200,7 @@ def _check_model(model: Any, format: str) -> tuple[int, int, int]:
 
 def _is_simple(model: keras.Model) -> bool:
     """Tells whether the model can be rewritten: a functional one whose layers are no models."""
-    nested = any(isinstance(layer, keras.Model) for layer in model.layers)
-    return hasattr(model, "_run_through_graph") and not nested
+    return is_functional(model) and not nested(model)
 
 
 def _in_float32(model: keras.Model) -> keras.Model:

@@ -12,6 +12,8 @@ import numpy as np
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
+SMALL = 64  # below this many pixels networks see whole images (CIFAR's way), and not crops of photographs
+
 # What a file may hold, in pixels. Decoding takes three bytes a pixel, and a bomb of kilobytes can unpack to gigabytes.
 PIXEL_LIMIT = 100_000_000
 
@@ -38,6 +40,11 @@ class ImageError(ValueError):
 def whole(height: int, width: int) -> Box:
     """The window that is the image itself."""
     return 0, 0, height, width
+
+
+def central_share(size: int) -> float:
+    """Returns which share of an image's shorter side evaluation shows to a network of so many pixels, in (0, 1]."""
+    return 1.0 if size < SMALL else 0.875
 
 
 def decode(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kresnet.tflite import TFLiteModel
+from kresnet.tflite import TFLiteModel, all_tensors_kept
 
 # The converter's step for a tensor that is zero everywhere is 1e-8 or so.
 SMALLEST_STEP = 1e-7
@@ -148,13 +148,7 @@ def _check_shapes(content: bytes, name: str, layers: list[str]) -> None:
 
 def _first_nan(content: bytes, value: float, layers: list[str]) -> str:
     """Says where numbers that are not finite come up first."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    interpreter = Interpreter(
-        model_content=content,
-        experimental_preserve_all_tensors=True,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
+    interpreter = all_tensors_kept(content)
     interpreter.allocate_tensors()
     detail = interpreter.get_input_details()[0]
     interpreter.set_tensor(detail["index"], np.full(detail["shape"], value).astype(detail["dtype"]))

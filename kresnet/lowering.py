@@ -6,6 +6,7 @@ pixel of an image is done on a network's largest tensor.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kresnet.deploy import calls, rebuild
+from kresnet.deploy import calls, rebuild, users
 from kresnet.layers import PaddedIdentity
 
 
@@ -62,20 +63,15 @@ def in_float32(operation: Any) -> Any:
 
 def _foldable_rescalings(model: keras.Model) -> dict[int, np.ndarray]:
     """Returns the factors that move, by the `id` of the rescaling that gives and of the convolution that takes it."""
-    graph = calls(model)
-    users: dict[int, list[Any]] = {id(tensor): [None] for tensor in model.outputs}
-    times: dict[int, int] = {}
-    for call in graph:
-        times[id(call.operation)] = times.get(id(call.operation), 0) + 1
-        for tensor in call.inputs:
-            users.setdefault(id(tensor), []).append(call)
+    graph, taken = calls(model), users(model)
+    times = Counter(id(call.operation) for call in graph)
     found = {}
     for call in graph:
         if type(call.operation) is not keras.layers.Rescaling or not np.all(call.operation.scale):
             continue
-        behind = users[id(call.outputs[0])]
+        behind = taken[id(call.outputs[0])]
         while len(behind) == 1 and behind[0] and type(behind[0].operation) is keras.layers.ZeroPadding2D:
-            behind = users[id(behind[0].outputs[0])]
+            behind = taken[id(behind[0].outputs[0])]
         taker = behind[0].operation if len(behind) == 1 and behind[0] else None
         plain = type(taker) is keras.layers.DepthwiseConv2D or (
             type(taker) is keras.layers.Conv2D and taker.groups == 1

@@ -17,8 +17,9 @@ import numpy as np
 from rich.progress import track
 
 from kresnet import checks, lint, samples
+from kresnet.deploy import nested
 from kresnet.intervals import wilson
-from kresnet.tflite import TFLiteModel, dequantized, quantized
+from kresnet.tflite import TFLiteModel, all_tensors_kept, dequantized, quantized
 
 IMAGES = 64
 OPEN_SIZE = 96  # pixels, of the synthetic images where the network leaves its input size open
@@ -140,13 +141,7 @@ def layer_errors(content: bytes, model: keras.Model, images: np.ndarray) -> list
         (layer, error behind it, largest error of what goes in), by how much the layer adds. An error is the root mean
         square over a channel, in the channel's deviations and at most 1, averaged over the channels that vary.
     """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    interpreter = Interpreter(
-        model_content=content,
-        experimental_preserve_all_tensors=True,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
+    interpreter = all_tensors_kept(content)
     detail = interpreter.get_input_details()[0]
     interpreter.resize_tensor_input(detail["index"], [1, *detail["shape"][1:]])
     interpreter.allocate_tensors()
@@ -208,7 +203,7 @@ def summary(numbers: dict[str, Any]) -> str:
 def blame(content: bytes, model: keras.Model, data: Any = None) -> str:
     """Says in a sentence which layers carry a file's error; arguments as for `layer_errors`, images as for `prove`."""
     shape = tuple(model.inputs[0].shape[1:])
-    if any(isinstance(layer, keras.Model) for layer in model.layers):
+    if nested(model):
         return "Export the inner model by itself to see which layers carry the error."
     images = samples.natural_images(4, shape) if data is None else samples.draw(data, 4, shape, "verify")
     rows = [

@@ -115,7 +115,7 @@ class _Rewrite:
 
     def _enter(self, image: Any) -> Any:
         original = next(tensor for tensor in self.model.inputs if tensor.name == image.name)
-        pixels = all(isinstance(user, keras.layers.Rescaling) for user in self.users[id(original)])
+        pixels = all(user and isinstance(user.operation, keras.layers.Rescaling) for user in self.users[id(original)])
         return self._range(image.name, _PIXELS if pixels else None)(image)
 
     def _copy(self, operation: Any) -> Callable[..., Any]:
@@ -169,7 +169,8 @@ class _Rewrite:
 
     def _is_fused(self, operation: Any) -> bool:
         """Tells whether all that takes the operation's output is one ReLU or ReLU6."""
-        takers = [user for node in operation._inbound_nodes for user in self.users.get(id(node.outputs[0]), [])]
+        users = [user for node in operation._inbound_nodes for user in self.users.get(id(node.outputs[0]), [])]
+        takers = [user and user.operation for user in users]
         return (
             len(takers) == len(operation._inbound_nodes)
             and all(isinstance(taker, keras.layers.Activation | keras.layers.ReLU) for taker in takers)

@@ -16,6 +16,7 @@ from kresnet import __version__, checks, files
 from kresnet import report as report_page
 from kresnet.evaluate import evaluate
 from kresnet.predictors import BEST, CONFIG
+from kresnet.samples import class_indices
 
 
 def is_run(folder: str | os.PathLike) -> bool:
@@ -50,12 +51,14 @@ def report(folder: Path, validation_data: Any, history: dict, config: dict, verb
         """The images of these indices; they must come in the order in which they were evaluated."""
         found, start = {}, 0
         for x, y in validation_data:
-            y = np.asarray(y)
+            y = class_indices(y)
             for i in np.flatnonzero(np.isin(np.arange(start, start + len(y)), indices)):
                 found[start + i] = np.asarray(x[i])
-                same = int(y[i].argmax() if y.ndim == 2 and y.shape[1] > 1 else y[i].item()) == result.labels[start + i]
+                same = y[i] == result.labels[start + i]
                 checks.require(same, "`validation_data` must come in the same order each time", index=int(start + i))
             start += len(y)
+            if len(found) == len(indices):
+                break
         return np.clip(np.round(np.stack([found[i] for i in indices])), 0, 255).astype("uint8")
 
     report_page.write(

@@ -38,8 +38,7 @@ def batches(data: Any, shape: tuple[int, ...], name: str) -> Iterator[tuple[np.n
             shape=images.shape,
         )
         if labels is not None:
-            labels = np.asarray(labels)
-            labels = labels.argmax(-1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(-1)
+            labels = class_indices(labels)
             checks.require(
                 len(labels) == len(images),
                 f"`{name}` must have one label for each image",
@@ -50,6 +49,12 @@ def batches(data: Any, shape: tuple[int, ...], name: str) -> Iterator[tuple[np.n
         yield images, labels
     if empty:
         raise ValueError(f"`{name}` holds no images. Received: {name}={type(data).__name__}")
+
+
+def class_indices(labels: Any) -> np.ndarray:
+    """Returns labels, indices (n,) or (n, 1) or shares of the classes (n, classes), as indices (n,)."""
+    labels = np.asarray(labels)
+    return labels.argmax(-1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(-1)
 
 
 def _pairs(data: Any, name: str) -> Iterator[tuple[Any, Any]]:

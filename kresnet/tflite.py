@@ -104,6 +104,20 @@ class TFLiteModel:
             raise ValueError(f"{path} cannot be read: {error.strerror}. Received: model={str(path)!r}") from None
 
 
+def all_tensors_kept(content: bytes) -> Any:
+    """Returns LiteRT's `Interpreter` of a .tflite, not allocated, whose tensors can all be read behind a run.
+
+    It runs LiteRT's own kernels, since XNNPACK's keep nothing between them.
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    return Interpreter(
+        model_content=content,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+
+
 def quantized(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
     """Returns real numbers as a tensor of the interpreter's stores them: rounded to its scale, and clipped."""
     dtype = np.dtype(tensor["dtype"])

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from kresnet import callbacks as own
-from kresnet import checks, losses, recipes, runs, zoo
+from kresnet import checks, images, losses, recipes, runs, zoo
 from kresnet.data import broken_image, load, without_tuning
 from kresnet.recipe import Recipe
 
@@ -81,7 +81,9 @@ def train(
     base = recipes.get(recipe)
     source = data if isinstance(data, str | os.PathLike) else None
     if source is None:
-        overrides = {"batch_size": _batch_size(data, overrides.get("batch_size")), **overrides}
+        labels = _first_labels(data)
+        wanted = overrides.setdefault("batch_size", len(labels))
+        checks.require(wanted == len(labels), f"The dataset's batches are of {len(labels)} images", batch_size=wanted)
     batch_size = checks.integer("batch_size", overrides.get("batch_size", base.batch_size))
     recipe = base.replace(**{name: value for name, value in overrides.items() if name != "batch_size"})
     if "learning_rate" in overrides:  # given for the batches that it is given with
@@ -100,8 +102,8 @@ def train(
     shape, names = _described(data, size)
     built = _built(model, recipe, shape, names, weights, precision)
     classes = built.output_shape[-1]
-    if not hasattr(data, "epochs"):  # not ours
-        _check_labels(data, classes)
+    if source is None:
+        _check_labels(labels, classes)
 
     steps = int(data.cardinality())
     if steps < 0:  # where images may be skipped, nobody knows before
@@ -175,7 +177,7 @@ def _load(
 ) -> tuple[Any, Any]:
     augment = recipe.augment
     if augment == "auto":
-        augment = "cifar" if size < 64 else "inception"
+        augment = "cifar" if size < images.SMALL else "inception"
     training = load(
         source,
         "train",
@@ -271,31 +273,24 @@ def _start_from(model: keras.Model, builder: Any, shape: Sequence[int], file: An
             model.get_layer(layer.name).set_weights(layer.get_weights())
 
 
-def _check_labels(dataset: Any, classes: int) -> None:
+def _check_labels(labels: np.ndarray, classes: int) -> None:
     """A label out of range would be a silent NaN under XLA."""
-    for _, labels in dataset.take(1):
-        labels = np.asarray(labels)
-        if labels.ndim == 1 or labels.shape[-1] == 1:
-            ok = labels.min() >= 0 and labels.max() < classes
-            checks.require(ok, f"Labels must be in 0 to {classes - 1}", label=int(labels.max()))
-        else:
-            ok = labels.shape[-1] == classes
-            checks.require(ok, "The network must have the labels' classes", network=classes, labels=labels.shape[-1])
+    if labels.ndim == 1 or labels.shape[-1] == 1:
+        ok = labels.min() >= 0 and labels.max() < classes
+        checks.require(ok, f"Labels must be in 0 to {classes - 1}", label=int(labels.max()))
+    else:
+        ok = labels.shape[-1] == classes
+        checks.require(ok, "The network must have the labels' classes", network=classes, labels=labels.shape[-1])
 
 
-def _batch_size(dataset: Any, wanted: int | None) -> int:
-    """Returns a dataset's batch size, which learning rates scale with."""
-    _check_dataset(dataset)
-    found = next((len(labels) for _, labels in dataset.take(1)), 0)
-    checks.require(found > 0, "There are no images", data=dataset)
-    checks.require(wanted in (None, found), f"The dataset's batches are of {found} images", batch_size=wanted)
-    return found
-
-
-def _check_dataset(dataset: Any) -> None:
+def _first_labels(dataset: Any) -> np.ndarray:
+    """Returns the labels of a dataset's first batch, whose size is what learning rates scale with."""
     spec = getattr(dataset, "element_spec", None)
     ok = isinstance(spec, tuple) and len(spec) == 2 and getattr(spec[0], "shape", None) is not None
     checks.require(ok, "`data` must be a source's name or a tf.data.Dataset of (images, labels)", data=dataset)
+    labels = next((np.asarray(labels) for _, labels in dataset.take(1)), ())
+    checks.require(len(labels) > 0, "There are no images", data=dataset)
+    return labels
 
 
 def _determinism() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import warnings
 from collections.abc import Callable
 from io import StringIO
@@ -149,32 +150,61 @@ def _full_range(images: np.ndarray) -> np.ndarray:
 
 
 def _reordered(content: bytes) -> bytes:
-    """Moves two operators of a converted file to where they cost least.
-
-    A cast of the input goes first: behind the operators that unpack float16 weights it splits XNNPACK's partition.
-
-    An integer file's last activation computes in float32: first the logits become numbers, then those probabilities.
-    The converter's order, the other way round, leaves 256 steps between probabilities 0 and 1, on which classes tie;
-    and XNNPACK has no integer softmax.
-    """
-    from ai_edge_litert import schema_py_generated as schema
+    """Moves operators of a converted file to where they cost least."""
     from ai_edge_litert.tools import flatbuffer_utils
 
     file = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     graph = file.subgraphs[0]
     names = [flatbuffer_utils.opcode_to_name(file, op.opcodeIndex) for op in graph.operators]
+    _activate_in_float(graph, names)
+    _enter_through_float(graph, names)
+    _cast_first(graph, names)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(file))
+
+
+def _activate_in_float(graph: Any, names: list[str]) -> None:
+    """An integer file's last activation computes in float32: first the logits become numbers, then those probabilities.
+
+    The converter's order, the other way round, leaves 256 steps between probabilities 0 and 1, on which classes tie;
+    and XNNPACK has no integer softmax.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    if names[-2:] not in (["SOFTMAX", "DEQUANTIZE"], ["LOGISTIC", "DEQUANTIZE"]):
+        return
+    activation, dequantize = graph.operators[-2:]
+    logits, probs, result = activation.inputs, activation.outputs, dequantize.outputs
+    numbers = graph.tensors[probs[0]]
+    numbers.type, numbers.quantization = schema.TensorType.FLOAT32, None
+    dequantize.inputs, dequantize.outputs = logits, probs
+    activation.inputs, activation.outputs = probs, result
+    graph.operators[-2:], names[-2:] = [dequantize, activation], reversed(names[-2:])
+
+
+def _enter_through_float(graph: Any, names: list[str]) -> None:
+    """An integer file's uint8 pixels become int8 by way of float32: XNNPACK has both steps, and not the direct one."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    first, pixels = graph.operators[0], graph.tensors[graph.inputs[0]]
+    direct = names[0] == "QUANTIZE" and first.inputs[0] == graph.inputs[0] and pixels.type == schema.TensorType.UINT8
+    if not direct or "DEQUANTIZE" not in names:
+        return
+    numbers = schema.TensorT()
+    numbers.shape, numbers.shapeSignature = pixels.shape, pixels.shapeSignature
+    numbers.name, numbers.type = pixels.name + b"_float", schema.TensorType.FLOAT32
+    graph.tensors.append(numbers)
+    dequantize = copy.copy(graph.operators[names.index("DEQUANTIZE")])
+    dequantize.inputs, dequantize.outputs = first.inputs, [len(graph.tensors) - 1]
+    first.inputs = dequantize.outputs
+    graph.operators.insert(0, dequantize)
+    names.insert(0, "DEQUANTIZE")
+
+
+def _cast_first(graph: Any, names: list[str]) -> None:
+    """A cast of the input goes first: behind operators that unpack float16 weights it splits XNNPACK's partition."""
     casts = [op for op, name in zip(graph.operators, names, strict=True) if name == "CAST"]
     first = [op for op in casts if op.inputs[0] == graph.inputs[0]]
     graph.operators = first + [op for op in graph.operators if op not in first]
-    if names[-2:] in (["SOFTMAX", "DEQUANTIZE"], ["LOGISTIC", "DEQUANTIZE"]):
-        activation, dequantize = graph.operators[-2:]
-        logits, probs, result = activation.inputs, activation.outputs, dequantize.outputs
-        numbers = graph.tensors[probs[0]]
-        numbers.type, numbers.quantization = schema.TensorType.FLOAT32, None
-        dequantize.inputs, dequantize.outputs = logits, probs
-        activation.inputs, activation.outputs = probs, result
-        graph.operators[-2:] = [dequantize, activation]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(file))
 
 
 @contextlib.contextmanager

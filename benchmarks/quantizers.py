@@ -1,28 +1,32 @@
-"""Two quantizers to int8, on small networks trained on handwritten digits: tf.lite's and ai-edge-quantizer.
+"""Two quantizers to int8, on small networks trained on handwritten digits: tf.lite's and ai-edge-quantizer's.
 
     pip install ai-edge-quantizer
     python benchmarks/quantizers.py [--epochs 12]
 
 Both get the same float32 network and the same 256 calibration images. ai-edge-quantizer's own calibration is a moving
-average of smallest and largest values, which clips; here it gets the true ones, from single-image calibrations.
+average of smallest and largest values, which clips; here it gets the true ones, from single-image calibrations. It
+also quantizes all but the classifier, or all but the first convolution: what would be gained by sparing them.
 """
 
 import argparse
+import re
 
 import keras
 import numpy as np
-from ai_edge_quantizer import quantizer, recipe
+from ai_edge_quantizer import quantizer, recipe, recipe_manager
 from rich.progress import track
 from sklearn.datasets import load_digits
 
 import kresnet
-from kresnet import convert
+from kresnet import convert, lint
 from kresnet.deploy import fold_batch_norm
 from kresnet.lowering import lower
 from kresnet.proof import compare, with_logits
-from kresnet.samples import draw
+from kresnet.samples import draw, full_range
 from kresnet.tflite import TFLiteModel
 
+Operator = recipe.TFLOperationName
+SPARED = ("CONV_2D", "FULLY_CONNECTED")
 TABLE = ((1, 16, 1, 1, 3, 0.25), (4, 24, 2, 2, 3, 0.25), (4, 40, 2, 2, 3, 0.25))
 SMALL = {"table": TABLE, "stem_width": 16, "head_width": 128, "classes": 10, "input_shape": (32, 32, 1)}
 NETWORKS = {
@@ -32,9 +36,15 @@ NETWORKS = {
 }
 
 
-def ai_edge(content: bytes, calibration: np.ndarray) -> bytes:
-    """Returns a float32 .tflite as int8, with true minima and maxima."""
-    tool = quantizer.Quantizer(bytearray(content), recipe.static_wi8_ai8())
+def ai_edge(content: bytes, calibration: np.ndarray, spared: tuple[str, str] | None = None) -> bytes:
+    """Returns a float32 .tflite as int8, with true minima and maxima; but for an (operator, tensor's name)."""
+    forms = recipe_manager.RecipeManager()
+    forms.add_static_config(regex=".*", operation_name=Operator.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
+    if spared:
+        operator, tensor = Operator(spared[0]), f".*{re.escape(spared[1])}.*"
+        none = recipe.AlgorithmName.NO_QUANTIZE
+        forms.add_quantization_config(regex=tensor, operation_name=operator, algorithm_key=none)
+    tool = quantizer.Quantizer(bytearray(content), forms.get_quantization_recipe())
     ranges: dict = {}
     for image in track(calibration, "Calibrating", transient=True):
         for name, values in tool.calibrate({"serving_default": [{"image": image[None].astype("float32")}]}).items():
@@ -59,10 +69,15 @@ def main():
         model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy")
         model.fit(images[:split], digits.target[:split], 64, options.epochs, verbose=0)
         calibration = draw(images[:split], 256, (32, 32, 1), "calibration")
-        folded = fold_batch_norm(model)
+        lowered = lower(fold_batch_norm(model), True)
+        floating = convert.to_tflite(lowered)
+        pixels = full_range(calibration)
+        (first, *_), (classifier,) = ([op.layer for op in lint.operators(floating) if op.name == o] for o in SPARED)
         contents = {
-            "tf.lite": convert.to_tflite(lower(folded, True), quantize="int8", io="float32", calibration=calibration),
-            "ai-edge-quantizer": ai_edge(convert.to_tflite(lower(folded, True)), calibration),
+            "tf.lite": convert.to_tflite(lowered, quantize="int8", io="float32", calibration=calibration),
+            "ai-edge-quantizer": ai_edge(floating, pixels),
+            "- but classifier": ai_edge(floating, pixels, (SPARED[1], classifier)),
+            "- but first layer": ai_edge(floating, pixels, (SPARED[0], first)),
         }
         for label, content in contents.items():
             test = images[split:], digits.target[split:]

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kresnet import samples
 from kresnet.fake_quant import FakeQuantize
 from kresnet.grouped import native_grouped_convolution
 
@@ -59,7 +60,7 @@ def to_tflite(
         converter.inference_output_type = tf.int8 if io == "int8" else tf.float32
         if calibration is not None:
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            images = _full_range(calibration) if takes_pixels(model) else calibration
+            images = samples.full_range(calibration) if takes_pixels(model) else calibration
             converter.representative_dataset = lambda: ([image[None].astype("float32")] for image in images)
     with native_grouped_convolution(), _quiet():
         return _reordered(converter.convert())
@@ -136,17 +137,6 @@ def warn_if_slow(model: keras.Model, quantize: str | None) -> None:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _full_range(images: np.ndarray) -> np.ndarray:
-    """Returns the images, the first of them reaching from 0 to 255, so that an app's bytes are the integers themselves.
-
-    Dark calibration images would else make the file take 130, say, for its brightest pixel.
-    """
-    first = images[0].astype("float32")
-    first[np.unravel_index(first.argmin(), first.shape)] = 0
-    first[np.unravel_index(first.argmax(), first.shape)] = 255
-    return np.concatenate([first[None], images[1:].astype("float32")])
 
 
 def _reordered(content: bytes) -> bytes:

@@ -97,6 +97,23 @@ def draw(data: Any, count: int, shape: tuple[int, ...], name: str, seed: int = 0
     return np.stack(drawn)
 
 
+def full_range(images: np.ndarray) -> np.ndarray:
+    """Returns the images, one of them reaching from 0 to 255, so that an app's bytes are the integers themselves.
+
+    Dark calibration images would else make the file take 130, say, for its brightest pixel. The image of the most
+    contrast is stretched: single pixels of 0 and 255 in a dark image would be edges such as no photograph has, and
+    widen the ranges of the layers behind.
+    """
+    images = images.astype("float32")
+    low, high = images.min(axis=(1, 2, 3)), images.max(axis=(1, 2, 3))
+    best = int((high - low).argmax())
+    if high[best] > low[best]:
+        images[best] = 255 * (images[best] - low[best]) / (high[best] - low[best])
+    else:  # flat images only
+        images[best].flat[:2] = 0, 255
+    return images
+
+
 def natural_images(count: int, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     """Makes up images with the statistics of photographs: amplitudes fall with frequency, and colours go together.
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kresnet.samples import batches, draw, natural_images
+from kresnet.samples import batches, draw, full_range, natural_images
 
 SHAPE = (8, 10, 3)
 X = np.random.default_rng(0).integers(0, 256, (70, *SHAPE), "uint8")
@@ -71,3 +71,14 @@ def test_synthetic_images_have_the_spectrum_of_photographs():
     assert -2.3 < slope < -1.6  # power falls with the square
     assert 90 < images.mean() < 150
     assert np.corrcoef(images[..., 0].ravel(), images[..., 2].ravel())[0, 1] > 0.7
+
+
+def test_calibration_is_stretched_to_the_full_range_and_gets_no_lone_pixels():
+    images = np.random.default_rng(0).integers(20, 60, (3, 8, 8, 1)).astype("uint8")
+    images[1, 0, 0] = 100
+    full = full_range(images)
+    assert (full[1].min(), full[1].max()) == (0, 255)
+    assert np.corrcoef(full[1].ravel(), images[1].ravel())[0, 1] == pytest.approx(1)
+    np.testing.assert_array_equal(full[[0, 2]], images[[0, 2]])
+    flat = full_range(np.full((2, 4, 4, 3), 9, "uint8"))
+    assert (flat.min(), flat.max()) == (0, 255)

@@ -28,6 +28,7 @@ def main():
     print(f"{'network':20} {'form':8} {'pixels':>6} {'MB':>7} {'difference':>10} {'partitions':>10} {'seconds':>8}")
     for key in kresnet.list_models(options.pattern):
         size = options.input or kresnet.get_builder(key).input_size
+        keras.utils.set_random_seed(0)
         model = kresnet.create_model(key, input_shape=(size, size, 3))
         for quantize in (None, "int8"):
             settings = {} if quantize is None else {"calibration": natural_images(16, (size, size, 3)), "agreement": 0}

@@ -148,24 +148,29 @@ def layer_errors(content: bytes, model: keras.Model, images: np.ndarray) -> list
     tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
     model = logits_model(model) or model
     names = [layer.name for layer in model.layers]
-    graph = [op for op in lint.operators(content, names) if op.layer in names]
-    reference = keras.Model(model.input, {op.layer: model.get_layer(op.layer).output for op in graph})
+    parts: dict[str, list[lint.Operator]] = {}
+    for op in lint.operators(content, names):
+        if op.layer in names:
+            parts.setdefault(op.layer, []).append(op)
+    # Of several operators, such as a convolution and its sigmoid, the last gives what the layer gives.
+    last = {layer: ops[-1].outputs[0] for layer, ops in parts.items()}
+    reference = keras.Model(model.input, {layer: model.get_layer(layer).output for layer in parts})
     found: dict[int, list[float]] = {}
     for image in images[:, None]:
         interpreter.set_tensor(detail["index"], quantized(image, detail))
         interpreter.invoke()
         outputs = reference(image.astype(model.inputs[0].dtype), training=False)
-        for op in graph:
-            expected = keras.ops.convert_to_numpy(outputs[op.layer])
-            tensor = op.outputs[0]
+        for layer, tensor in last.items():
+            expected = keras.ops.convert_to_numpy(outputs[layer])
             if tuple(tensors[tensor]["shape"]) == expected.shape:
                 got = dequantized(interpreter.get_tensor(tensor), tensors[tensor])
                 found.setdefault(tensor, []).append(_error(got, expected))
     errors = {tensor: statistics.fmean(values) for tensor, values in found.items()}
+    taken = {layer: [tensor for op in ops for tensor in op.inputs] for layer, ops in parts.items()}
     rows = [
-        (op.layer, errors[op.outputs[0]], max((errors.get(tensor, 0.0) for tensor in op.inputs), default=0.0))
-        for op in graph
-        if op.outputs[0] in errors
+        (layer, errors[tensor], max((errors.get(source, 0.0) for source in taken[layer]), default=0.0))
+        for layer, tensor in last.items()
+        if tensor in errors
     ]
     return sorted(rows, key=lambda row: row[1] - row[2], reverse=True)
 

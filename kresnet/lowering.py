@@ -22,8 +22,8 @@ def lower(model: keras.Model, integer: bool) -> keras.Model:
     """Rewrites a network for a .tflite.
 
     - A rescaling of pixels hands its factor to the first convolution and keeps its offset, which zero padding forbids
-      to fold: one pass over the image less, and in an int8 file one rounding less. The offset is added to whole rows
-      of pixels: channel by channel, XNNPACK would take three numbers at a time.
+      to fold: one pass over the image less, and in an int8 file one rounding less. The offset is a whole row's:
+      of one pixel's, XNNPACK would add three numbers at a time.
     - The strided slice of a parameter-free shortcut becomes a 1x1 depthwise convolution with ones.
     - For integers, an average pooling that has no padding becomes a depthwise convolution: XNNPACK has none of int8.
 
@@ -87,10 +87,8 @@ def _shift(rescaling: keras.layers.Rescaling) -> Callable[..., Any]:
     offset = np.asarray(rescaling.offset, "float64") / np.asarray(rescaling.scale, "float64")
 
     def apply(x: Any, **_: Any) -> Any:
-        height, width, channels = x.shape[1:]
-        row = np.tile(np.broadcast_to(offset, channels), width).tolist()
-        shift = keras.layers.Rescaling(1.0, row, name=rescaling.name, dtype="float32")
-        return ops.reshape(shift(ops.reshape(x, (-1, height, width * channels))), (-1, height, width, channels))
+        row = np.broadcast_to(offset, x.shape[2:]).tolist()
+        return keras.layers.Rescaling(1.0, row, name=rescaling.name, dtype="float32")(x)
 
     return apply
 

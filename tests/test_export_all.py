@@ -17,7 +17,7 @@ from kresnet.samples import natural_images
 
 # What LiteRT runs them with: nothing that is not built in, and nothing that shapes are computed with at run time.
 OPERATORS = {
-    *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MUL", "MEAN", "SOFTMAX", "LOGISTIC", "RESHAPE"),
+    *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MUL", "MEAN", "SOFTMAX", "LOGISTIC"),
     *("MAX_POOL_2D", "AVERAGE_POOL_2D", "PAD", "STRIDED_SLICE", "CONCATENATION", "CAST", "QUANTIZE", "DEQUANTIZE"),
 }
 

@@ -114,6 +114,5 @@ def test_a_depthwise_convolution_stays_one(form):
 )
 def test_what_xnnpack_lacks_is_said_otherwise(fields, form):
     """`operators` asserts one partition."""
-    found = Counter(op.name for op in operators(kresnet.ResNet(**TINY, **fields), form))
-    assert not found.keys() & {"MIRROR_PAD", "SHAPE", "PACK", "GATHER"}
-    assert found["RESHAPE"] == 2  # pixels into rows, to which their offset is added, and back
+    found = {op.name for op in operators(kresnet.ResNet(**TINY, **fields), form)}
+    assert not found & {"MIRROR_PAD", "SHAPE", "PACK", "RESHAPE", "GATHER"}

@@ -109,7 +109,7 @@ def test_default_sizes():
 
 
 @pytest.mark.parametrize("key", ["mobilenetv1_100", "mobilenetv2_100", "efficientnet_b0"])
-def test_tflite_agrees_and_computes_no_shapes(key, tmp_path):
+def test_tflite_agrees_and_has_no_operator_that_moves_shapes(key, tmp_path):
     """Random statistics, or the signal would be gone in the last layers."""
     rng, model = np.random.default_rng(0), kresnet.create_model(key, input_shape=(96, 96, 3))
     for layer in model.layers:
@@ -118,8 +118,7 @@ def test_tflite_agrees_and_computes_no_shapes(key, tmp_path):
     file = kresnet.export(model, tmp_path / "model.tflite")
     lite = TFLiteModel(file)
     operators = [op["op_name"] for op in lite.interpreter._get_ops_details()]
-    assert not {"SHAPE", "PACK", "STRIDED_SLICE"} & set(operators)
-    assert operators.count("RESHAPE") == 2  # pixels into rows and back
+    assert not {"SHAPE", "PACK", "RESHAPE", "STRIDED_SLICE"} & set(operators)
     assert operators.count("DEPTHWISE_CONV_2D") == sum(
         isinstance(layer, keras.layers.DepthwiseConv2D) for layer in model.layers
     )

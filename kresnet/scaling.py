@@ -189,13 +189,20 @@ def largest(
     limits = {name: limit for name, limit in limits.items() if limit is not None}
     checks.require(len(limits) > 0, "Give at least one limit", macs=macs, params=params, tflite_bytes=tflite_bytes)
 
+    # Bytes, by networks: a hundredth of phi often changes nothing, and an export takes seconds.
+    exported: dict[str, int] = {}
+
     def fits(hundredths: int) -> bool:
         model = builder(phi=hundredths / 100, **arguments)
         costs = cost(model)
         sizes = {"macs": costs.macs, "params": costs.params}
         if any(sizes[name] > limit for name, limit in limits.items() if name in sizes):
             return False
-        return tflite_bytes is None or _tflite_bytes(model) <= tflite_bytes
+        if tflite_bytes is None:
+            return True
+        if (network := model.to_json()) not in exported:
+            exported[network] = _tflite_bytes(model)
+        return exported[network] <= tflite_bytes
 
     low = 0  # steps of 1 first, so that no network much larger than the limits is ever built
     while not fits(low):

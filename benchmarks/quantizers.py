@@ -72,7 +72,8 @@ def main():
         lowered = lower(fold_batch_norm(model), True)
         floating = convert.to_tflite(lowered)
         pixels = full_range(calibration)
-        (first, *_), (classifier,) = ([op.layer for op in lint.operators(floating) if op.name == o] for o in SPARED)
+        graph = lint.operators(floating)
+        (first, *_), (classifier,) = ([op.layer for op in graph if op.name == kind] for kind in SPARED)
         contents = {
             "tf.lite": convert.to_tflite(lowered, quantize="int8", io="float32", calibration=calibration),
             "ai-edge-quantizer": ai_edge(floating, pixels),

@@ -150,11 +150,12 @@ def without_tuning(dataset: Any) -> Any:
 
     The thread looks after 10 ms, then 20, 40, and so on up to a minute; where a pass ends while it sleeps, `fit` may
     wait until it wakes, up to as long as the pass took (in TensorFlow 2.21: the thread is woken, but cannot see yet
-    that it is to end, and sleeps on). Without it, `AUTOTUNE` stands for the number of cores.
+    that it is to end, and sleeps on). Without it, `AUTOTUNE` stands for the number of cores. What is no
+    `tf.data.Dataset` comes back as it is.
     """
     import tensorflow as tf
 
-    if dataset.options().autotune.enabled is not None:
+    if not isinstance(dataset, tf.data.Dataset) or dataset.options().autotune.enabled is not None:
         return dataset
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -154,12 +154,10 @@ def train(
 
 def _fit(model: keras.Model, data: Any, validation_data: Any, epochs: int, steps: list) -> keras.callbacks.History:
     """Calls fit; an image that cannot be decoded is an error of one line."""
-    if validation_data is not None:
-        validation_data = without_tuning(validation_data)
     try:
         return model.fit(
             without_tuning(data),
-            validation_data=validation_data,
+            validation_data=without_tuning(validation_data),
             epochs=epochs,
             callbacks=steps,
             verbose=0,

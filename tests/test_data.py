@@ -266,6 +266,9 @@ def test_tfds_set_of_its_own_records(tfds, tmp_path):
 
 def test_fit_does_not_wait_for_tf_data_s_tuning_thread():
     assert data.load("digits", "train", 16, 64).options().autotune.enabled is False
+    arrays = (np.zeros((2, 4)), np.zeros(2))
+    assert data.without_tuning(arrays) is arrays
+    assert data.without_tuning(None) is None
     asked = tf.data.Options()
     asked.autotune.enabled = True
     assert data.without_tuning(tf.data.Dataset.range(3).with_options(asked)).options().autotune.enabled is True

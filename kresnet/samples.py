@@ -139,4 +139,4 @@ def natural_images(count: int, shape: tuple[int, ...], seed: int = 0) -> np.ndar
     layers /= layers.std(axis=(2, 3), keepdims=True) + 1e-9
     pictures = layers[:, :1] + 0.3 * layers[:, 1:]
     level, contrast = rng.uniform(90, 150, (2, count, 1, 1, 1)) * np.array([1, 0.45])[:, None, None, None, None]
-    return np.clip(level + contrast * pictures, 0, 255).transpose(0, 2, 3, 1).astype("uint8")
+    return np.clip(level + contrast * pictures, 0, 255).transpose(0, 2, 3, 1).astype("uint8", order="C")

@@ -30,8 +30,9 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
     Returns:
         A new, uncompiled model with weights of its own, and the names of layers, inputs and outputs as before; a folded
-        norm that was an output lives on as an `Identity` of its name. In inference the outputs differ by rounding only,
-        in float32 by 1e-6 to 4e-5 of their deviation. Training it is training without batch normalization.
+        norm that was an output lives on as an `Identity` of its name. In inference the outputs differ by rounding only:
+        in float32 they are about as far from the function in float64 as the network's own, and for trained networks
+        within 1e-6 to 4e-5 of their deviation of those. Training it is training without batch normalization.
 
     Raises:
         ValueError: if the model is not functional, or holds another model.

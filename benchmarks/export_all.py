@@ -11,6 +11,7 @@ pixels about an hour on 2 cores.
 import argparse
 import gc
 import json
+import sys
 import tempfile
 import time
 import warnings
@@ -23,37 +24,53 @@ from kresnet.export import description_of
 from kresnet.samples import natural_images
 
 
+def settled(key: str, size: int) -> keras.Model:
+    """Returns the network with its norms' statistics those of images."""
+    keras.utils.set_random_seed(0)
+    model = kresnet.create_model(key, input_shape=(size, size, 3))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0  # one pass sets the statistics
+            layer.gamma.assign(0.3 * layer.gamma)
+    model(natural_images(64, (size, size, 3), seed=1), training=True)
+    return model
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pattern", nargs="?", default="*", help="of the networks' keys (default: all)")
     parser.add_argument("--input", type=int, metavar="PIXELS", help="height and width (default: as published)")
     options = parser.parse_args()
+    warnings.simplefilter("error", UserWarning)  # a slow file is not what is wanted of any of them
     print(f"{'network':20} {'form':8} {'pixels':>6} {'MB':>7} {'difference':>10} {'partitions':>10} {'seconds':>8}")
+    failed = []
     for key in kresnet.list_models(options.pattern):
         size = options.input or kresnet.get_builder(key).input_size
-        keras.utils.set_random_seed(0)
-        model = kresnet.create_model(key, input_shape=(size, size, 3))
-        for layer in model.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.momentum = 0.0  # one pass sets the statistics
-                layer.gamma.assign(0.3 * layer.gamma)
-        model(natural_images(64, (size, size, 3), seed=1), training=True)
+        model = settled(key, size)
         int8 = {"calibration": natural_images(16, (size, size, 3)), "agreement": 0}
         for quantize, settings in ((None, {"tolerance": 1e-3}), ("int8", int8)):
-            start = time.perf_counter()
-            with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-                warnings.simplefilter("error", UserWarning)  # a slow file is not what is wanted of any of them
-                file = kresnet.export(model, Path(folder) / "x.tflite", quantize=quantize, latency=False, **settings)
+            form, start = quantize or "float32", time.perf_counter()
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    file = kresnet.export(
+                        model, Path(folder) / "x.tflite", quantize=quantize, latency=False, **settings
+                    )
+                except (ValueError, UserWarning) as error:
+                    failed.append(f"{key} {form}")
+                    print(f"{key:20} {form:8} {size:6} {error}", flush=True)
+                    continue
                 proof = json.loads(description_of(file).read_text())["proof"]
             difference = proof["logits"]["largest_of_deviation"]
             print(
-                f"{key:20} {quantize or 'float32':8} {size:6} {proof['size_bytes'] / 1e6:7.1f} {difference:10.1e} "
+                f"{key:20} {form:8} {size:6} {proof['size_bytes'] / 1e6:7.1f} {difference:10.1e} "
                 f"{proof['xnnpack_partitions']:10} {time.perf_counter() - start:8.1f}",
                 flush=True,
             )
         del model
         keras.backend.clear_session()
         gc.collect()
+    if failed:
+        sys.exit(f"Not exported: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import secrets
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -161,7 +158,7 @@ def export(
             limits.check(numbers, str(path))
             about_file.write_text(text(numbers))
         return path
-    with _replacing_folder(path) as written:
+    with files.replacing_folder(path, "a SavedModel", "saved_model.pb") as written:
         with native_grouped_convolution():
             served.export(written, format="tf_saved_model", verbose=False)
         numbers = proof.compare(predictors.predictor(written).run, model, verify)
@@ -232,28 +229,3 @@ def _colours(model: keras.Model, shape: tuple[int, int, int], pixels: bool) -> d
         mean, std = ([round(255 * value, 3) for value in values] for values in (spec.mean, spec.std))
         return {"channels": order, "normalization": "(pixel - mean) / std", "mean": mean, "std": std}
     return {"channels": order, "normalization": "unknown: whatever the network was trained with"}
-
-
-@contextlib.contextmanager
-def _replacing_folder(path: Path) -> Iterator[Path]:
-    """Gives a folder to write to, which then takes the place of the SavedModel that may stand under `path`."""
-    checks.require(
-        not path.exists() or (path / "saved_model.pb").exists() or (path.is_dir() and not any(path.iterdir())),
-        "There is something else than a SavedModel, which will not be overwritten",
-        path=str(path),
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new, old = (path.with_name(f".{secrets.token_hex(4)}.{path.name}") for _ in range(2))
-    try:
-        yield new
-        if path.exists():
-            path.rename(old)
-        try:
-            new.rename(path)
-        except OSError:
-            if old.exists():
-                old.rename(path)
-            raise
-    finally:
-        for folder in (new, old):
-            shutil.rmtree(folder, ignore_errors=True)

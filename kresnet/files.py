@@ -1,12 +1,15 @@
-"""Files that are written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+from kresnet import checks
 
 
 @contextlib.contextmanager
@@ -27,7 +30,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    temporary = _beside(path)
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -35,3 +38,47 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: str | os.PathLike, kind: str, mark: str) -> Iterator[Path]:
+    """Gives a folder to write to, which then takes the place of one of its kind that may stand under `path`.
+
+    Args:
+        path: the folder to write; the folders on the way are made.
+        kind: what it is, for errors.
+        mark: a file that every folder of the kind has; another folder, if not empty, is never replaced.
+
+    Yields:
+        The temporary folder's path; nothing is there yet.
+
+    Raises:
+        ValueError: if something else stands under `path`.
+        OSError: of the disk, as it comes.
+    """
+    path = Path(path)
+    checks.require(
+        not path.exists() or (path / mark).exists() or (path.is_dir() and not any(path.iterdir())),
+        f"There is something else than {kind}, which will not be overwritten",
+        path=str(path),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new, old = _beside(path), _beside(path)
+    try:
+        yield new
+        if path.exists():
+            path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """Returns a hidden path of its own in the same folder, on the same disk."""
+    return path.with_name(f".{secrets.token_hex(4)}.{path.name}")

@@ -1,12 +1,13 @@
-"""A file is replaced whole or not at all."""
+"""Files and folders are replaced whole or not at all."""
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from kresnet.files import replacing
+from kresnet.files import replacing, replacing_folder
 
 
 def test_a_written_file_takes_the_old_one_s_place(tmp_path):
@@ -39,7 +40,7 @@ def test_a_kill_keeps_the_old_file(tmp_path):
     file.write_text("old")
     code = f"""
 import os, signal
-from kresnet.files import replacing
+from kresnet.files import replacing, replacing_folder
 with replacing({str(file)!r}) as temporary:
     temporary.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -48,3 +49,23 @@ with replacing({str(file)!r}) as temporary:
     done = subprocess.run([sys.executable, "-c", f"import sys; sys.argv = ['kresnet']\n{code}"])
     assert done.returncode == -9
     assert file.read_text() == "old"
+
+
+# The renames are: the old folder away, the new one to its place, and if that fails the old one back.
+@pytest.mark.parametrize("allowed", [(True, False, True), (True, False, False)], ids=["back", "not even back"])
+def test_a_folder_that_cannot_take_its_place_loses_nothing(tmp_path, monkeypatch, allowed):
+    folder, rename, turns = tmp_path / "x", Path.rename, iter(allowed)
+    folder.mkdir()
+    (folder / "mark").write_text("old")
+
+    def sometimes(path, target):
+        if not next(turns):
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", sometimes)
+    with pytest.raises(OSError, match="Input/output"), replacing_folder(folder, "a thing", "mark") as temporary:
+        (temporary / "new").mkdir(parents=True)
+    (kept,) = tmp_path.iterdir()
+    assert (kept / "mark").read_text() == "old"
+    assert (kept == folder) == all(allowed[2:])

@@ -98,9 +98,12 @@ def compare(file: Run, model: keras.Model, data: Any = None, *, logits: Run | No
     images_are = "synthetic, with the spectrum of photographs" if data is None else "given"
     data = samples.natural_images(IMAGES, tuple(size or OPEN_SIZE for size in shape)) if data is None else data
     network = (logits_model(model) if logits else None) or model
-    expected, got, top, labels = [], [], [], []
+    expected, got, top, labels, step = [], [], [], [], 0
     for images, classes in track(samples.batches(data, shape, "verify"), "Comparing", transient=True):
-        expected.append(keras.ops.convert_to_numpy(network(images.astype(dtype), training=False)))
+        step = step or samples.at_once(network, images.shape[1:])
+        for start in range(0, len(images), step):
+            part = images[start : start + step].astype(dtype)
+            expected.append(keras.ops.convert_to_numpy(network(part, training=False)))
         outputs = file(images)
         if not np.isfinite(outputs).all():
             raise ValueError("The file gives numbers that are not finite.")

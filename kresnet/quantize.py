@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 from rich.progress import track
 
-from kresnet import checks
+from kresnet import checks, samples
 from kresnet.deploy import fold_batch_norm, rebuild, users
 from kresnet.fake_quant import FakeQuantize, QuantizedConv2D, QuantizedDense, QuantizedDepthwiseConv2D, observation
 from kresnet.grouped import GroupedConv2D
@@ -60,7 +60,9 @@ def quantize_aware(model: keras.Model, calibration: Any = None, *, momentum: flo
     if calibration is not None:
         with observation():
             for images in track(list(_batches(calibration)), "Calibrating", transient=True):
-                new(images, training=False)
+                step = samples.at_once(new, images.shape[1:])
+                for start in range(0, len(images), step):
+                    new(images[start : start + step], training=False)
     return new
 
 

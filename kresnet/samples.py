@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import keras
 import numpy as np
 
 from kresnet import checks
+from kresnet.cost import cost
 
 BATCH = 32
+MEMORY = 2**30  # bytes, for what a network's layers put out
 
 
 def batches(data: Any, shape: tuple[int, ...], name: str) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
@@ -95,6 +98,18 @@ def draw(data: Any, count: int, shape: tuple[int, ...], name: str, seed: int = 0
         if seen >= 20 * count:
             break
     return np.stack(drawn)
+
+
+def at_once(model: keras.Model, shape: tuple[int, ...]) -> int:
+    """Returns the number of images, at least 1, with which a model should be called outside of `fit` and `predict`.
+
+    Called so, Keras holds the outputs of all layers until the last: 150 MB for each image in a ResNet-50 at 224 pixels.
+
+    Args:
+        model: a functional model.
+        shape: (height, width, channels) of the images.
+    """
+    return max(1, MEMORY // sum(row.activation_bytes for row in cost(model, shape).rows))
 
 
 def full_range(images: np.ndarray) -> np.ndarray:

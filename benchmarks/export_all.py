@@ -2,10 +2,7 @@
 
     python benchmarks/export_all.py [PATTERN] [--input PIXELS]
 
-Weights are random, so that nothing is said about int8's accuracy, and deep networks of such weights magnify rounding:
-with the norms' initial statistics, Keras in float32 is as far from Keras in float64 as two logits from each other. So
-here the statistics are of images, the norms' scales small, and float32's bound is ten times the exporter's own. At 64
-pixels about an hour on 2 cores.
+Weights are random, so that nothing is said about int8's accuracy. At 64 pixels about XXX on 2 cores.
 """
 
 import argparse
@@ -21,18 +18,22 @@ import keras
 
 import kresnet
 from kresnet.export import description_of
-from kresnet.samples import natural_images
+from kresnet.samples import at_once, natural_images
 
 
 def settled(key: str, size: int) -> keras.Model:
-    """Returns the network with its norms' statistics those of images."""
+    """Returns the network with its norms' statistics those of images, and most activations in their linear part.
+
+    With the initial ones a deep network is chaos: of a plain one of 110 layers two roundings give different classes.
+    """
     keras.utils.set_random_seed(0)
     model = kresnet.create_model(key, input_shape=(size, size, 3))
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0  # one pass sets the statistics
-            layer.gamma.assign(0.3 * layer.gamma)
-    model(natural_images(64, (size, size, 3), seed=1), training=True)
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for norm in norms:
+        norm.momentum = 0.0  # one pass sets the statistics
+        norm.gamma.assign(0.3 * norm.gamma)
+        norm.beta.assign(norm.beta + 0.4)
+    model(natural_images(min(64, 4 * at_once(model, (size, size, 3))), (size, size, 3), seed=1), training=True)
     return model
 
 
@@ -48,18 +49,17 @@ def main():
         size = options.input or kresnet.get_builder(key).input_size
         model = settled(key, size)
         int8 = {"calibration": natural_images(16, (size, size, 3)), "agreement": 0}
-        for quantize, settings in ((None, {"tolerance": 1e-3}), ("int8", int8)):
+        for quantize, settings in ((None, {}), ("int8", int8)):
             form, start = quantize or "float32", time.perf_counter()
             with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "x.tflite"
                 try:
-                    file = kresnet.export(
-                        model, Path(folder) / "x.tflite", quantize=quantize, latency=False, **settings
-                    )
+                    kresnet.export(model, path, quantize=quantize, latency=False, **settings)
                 except (ValueError, UserWarning) as error:
                     failed.append(f"{key} {form}")
                     print(f"{key:20} {form:8} {size:6} {error}", flush=True)
                     continue
-                proof = json.loads(description_of(file).read_text())["proof"]
+                proof = json.loads(description_of(path).read_text())["proof"]
             difference = proof["logits"]["largest_of_deviation"]
             print(
                 f"{key:20} {form:8} {size:6} {proof['size_bytes'] / 1e6:7.1f} {difference:10.1e} "

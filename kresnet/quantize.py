@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -37,10 +37,10 @@ def quantize_aware(model: keras.Model, calibration: Any = None, *, momentum: flo
 
     Args:
         model: a trained functional model of ours; it stays as it is. On any backend; export needs TensorFlow's.
-        calibration: images whose smallest and largest values are the first ranges: an array (n, height, width,
-            channels), 0 to 255 where the network takes pixels, or an iterable of batches, of images or (images,
-            labels), which is read once and whole. None: the first training batch gives the ranges, and before it the
-            network is of no use.
+        calibration: images whose smallest and largest values are the first ranges, 0 to 255 where the network takes
+            pixels: an array (n, height, width, channels), a tuple (images, labels), or an iterable of batches, of
+            images or (images, labels), which is read once and whole. None: the first training batch gives the ranges,
+            and before it the network is of no use.
         momentum: share of the old range that a training step keeps, in [0, 1).
 
     Returns:
@@ -48,8 +48,8 @@ def quantize_aware(model: keras.Model, calibration: Any = None, *, momentum: flo
         A softmax or sigmoid at an output is not rounded, so that the loss stays smooth.
 
     Raises:
-        ValueError: if the model is not functional, or has a layer or activation of which it is not known how int8
-            computes it.
+        ValueError: if the model is not functional, has a layer or activation of which it is not known how int8
+            computes it, or does not take the images.
 
     Source: Jacob et al. 2018, arXiv:1712.05877, section 3; Krishnamoorthi 2018, arXiv:1806.08342, section 3.
     """
@@ -59,7 +59,8 @@ def quantize_aware(model: keras.Model, calibration: Any = None, *, momentum: flo
     new = _Rewrite(folded, momentum).run()
     if calibration is not None:
         with observation():
-            for images in track(list(_batches(calibration)), "Calibrating", transient=True):
+            shape = tuple(model.inputs[0].shape[1:])
+            for images, _ in track(samples.batches(calibration, shape, "calibration"), "Calibrating", transient=True):
                 step = samples.at_once(new, images.shape[1:])
                 for start in range(0, len(images), step):
                     new(images[start : start + step], training=False)
@@ -71,17 +72,6 @@ def is_quantize_aware(model: Any) -> bool:
     return isinstance(model, keras.Model) and any(
         isinstance(layer, FakeQuantize) for layer in model._flatten_layers(include_self=False)
     )
-
-
-def _batches(calibration: Any) -> Iterable[Any]:
-    if hasattr(calibration, "shape"):
-        checks.require(
-            len(calibration.shape) == 4 and len(calibration) > 0,
-            "`calibration` must be images, (n, height, width, channels)",
-            calibration=tuple(calibration.shape),
-        )
-        return (calibration[start : start + 32] for start in range(0, len(calibration), 32))
-    return (batch[0] if isinstance(batch, tuple | list) else batch for batch in calibration)
 
 
 _QUANTIZED = {

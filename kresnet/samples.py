@@ -65,6 +65,9 @@ def _pairs(data: Any, name: str) -> Iterator[tuple[Any, Any]]:
         data = (data, None)
     if isinstance(data, tuple) and len(data) == 2 and hasattr(data[0], "shape"):
         images, labels = data
+        checks.require(
+            len(images.shape) == 4, f"`{name}` must be images, (n, height, width, channels)", shape=tuple(images.shape)
+        )
         for start in range(0, len(images), BATCH):
             yield images[start : start + BATCH], None if labels is None else labels[start : start + BATCH]
         return

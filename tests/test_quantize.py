@@ -188,7 +188,7 @@ def test_what_int8_is_not_known_to_compute_is_refused():
         quantize_aware(aware)
     with pytest.raises(ValueError, match="Received: momentum=1"):
         quantize_aware(tiny(), momentum=1)
-    with pytest.raises(ValueError, match=r"must be images.* Received: calibration=\(32, 32, 3\)"):
+    with pytest.raises(ValueError, match=r"must be images.* Received: shape=\(32, 32, 3\)"):
         quantize_aware(tiny(), np.zeros((32, 32, 3)))
     with pytest.raises(ValueError, match="must be a functional Keras model"):
         quantize_aware(keras.Sequential())

@@ -2,7 +2,7 @@
 
     python benchmarks/export_all.py [PATTERN] [--input PIXELS]
 
-Weights are random, so that nothing is said about int8's accuracy. At 64 pixels about XXX on 2 cores.
+Weights are random, so that nothing is said about int8's accuracy. At 64 pixels about an hour on 2 cores.
 """
 
 import argparse

@@ -51,7 +51,7 @@ def to_tflite(
     integer = quantize == "int8"
     # Integer files get their input's dtype from the converter; in the others it is a cast.
     model = wrapped(model, "float32" if integer else io, batch_size)
-    with native_grouped_convolution():
+    with native_grouped_convolution(), _quiet():
         converter = _converter(model)
     if quantize:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -220,16 +220,16 @@ def _sign(file: Any, output: str) -> None:
     """Gives a file its signature, by which apps name what they feed and read."""
     from ai_edge_litert import schema_py_generated as schema
 
+    def entry(name: str, tensor: int) -> Any:
+        mapped = schema.TensorMapT()
+        mapped.name, mapped.tensorIndex = name, int(tensor)
+        return mapped
+
     graph = file.subgraphs[0]
     graph.tensors[graph.outputs[0]].name = output
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = "serving_default", 0
-    signature.inputs, signature.outputs = [schema.TensorMapT()], [schema.TensorMapT()]
-    for (entry,), name, (tensor,) in (
-        (signature.inputs, "image", graph.inputs),
-        (signature.outputs, output, graph.outputs),
-    ):
-        entry.name, entry.tensorIndex = name, int(tensor)
+    signature.inputs, signature.outputs = [entry("image", graph.inputs[0])], [entry(output, graph.outputs[0])]
     file.signatureDefs = [signature]
 
 

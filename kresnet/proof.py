@@ -98,12 +98,11 @@ def compare(file: Run, model: keras.Model, data: Any = None, *, logits: Run | No
     images_are = "synthetic, with the spectrum of photographs" if data is None else "given"
     data = samples.natural_images(IMAGES, tuple(size or OPEN_SIZE for size in shape)) if data is None else data
     network = (logits_model(model) if logits else None) or model
-    expected, got, top, labels, step = [], [], [], [], 0
+    split = samples.in_parts(network)
+    expected, got, top, labels = [], [], [], []
     for images, classes in track(samples.batches(data, shape, "verify"), "Comparing", transient=True):
-        step = step or samples.at_once(network, images.shape[1:])
-        for start in range(0, len(images), step):
-            part = images[start : start + step].astype(dtype)
-            expected.append(keras.ops.convert_to_numpy(network(part, training=False)))
+        for part in split(images):
+            expected.append(keras.ops.convert_to_numpy(network(part.astype(dtype), training=False)))
         outputs = file(images)
         if not np.isfinite(outputs).all():
             raise ValueError("The file gives numbers that are not finite.")

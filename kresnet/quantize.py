@@ -58,12 +58,11 @@ def quantize_aware(model: keras.Model, calibration: Any = None, *, momentum: flo
     folded = fold_batch_norm(model)
     new = _Rewrite(folded, momentum).run()
     if calibration is not None:
+        batches, split = samples.batches(calibration, model.inputs[0].shape[1:], "calibration"), samples.in_parts(new)
         with observation():
-            shape = tuple(model.inputs[0].shape[1:])
-            for images, _ in track(samples.batches(calibration, shape, "calibration"), "Calibrating", transient=True):
-                step = samples.at_once(new, images.shape[1:])
-                for start in range(0, len(images), step):
-                    new(images[start : start + step], training=False)
+            for images, _ in track(batches, "Calibrating", transient=True):
+                for part in split(images):
+                    new(part, training=False)
     return new
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -113,6 +114,17 @@ def at_once(model: keras.Model, shape: tuple[int, ...]) -> int:
         shape: (height, width, channels) of the images.
     """
     return max(1, MEMORY // sum(row.activation_bytes for row in cost(model, shape).rows))
+
+
+def in_parts(model: keras.Model) -> Callable[[np.ndarray], Iterator[np.ndarray]]:
+    """Returns a function that splits a batch of images into parts of at most as many as `at_once` says."""
+    step = functools.cache(functools.partial(at_once, model))
+
+    def split(images: np.ndarray) -> Iterator[np.ndarray]:
+        count = step(images.shape[1:])
+        return (images[start : start + count] for start in range(0, len(images), count))
+
+    return split
 
 
 def full_range(images: np.ndarray) -> np.ndarray:

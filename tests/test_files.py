@@ -40,7 +40,7 @@ def test_a_kill_keeps_the_old_file(tmp_path):
     file.write_text("old")
     code = f"""
 import os, signal
-from kresnet.files import replacing, replacing_folder
+from kresnet.files import replacing
 with replacing({str(file)!r}) as temporary:
     temporary.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)

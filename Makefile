@@ -26,7 +26,7 @@ arm64: .venv/test  ## Compare exported files on emulated ARM64 processors with x
 	bash benchmarks/arm64/run.sh
 
 table: .venv/test  ## Write the README's table of networks anew.
-	$(BIN)/python tests/readme_table.py
+	$(BIN)/python tools/network_tables.py
 
 .venv/examples: EXTRAS = examples
 .venv/test: EXTRAS = augment,datasets,examples,jax,onnx,test

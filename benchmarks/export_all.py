@@ -17,8 +17,9 @@ from pathlib import Path
 import keras
 
 import kresnet
-from kresnet.export import description_of
-from kresnet.samples import at_once, natural_images
+from kresnet.data.samples import natural_images
+from kresnet.deploy.export import description_of
+from kresnet.graph.memory import at_once
 
 
 def settled(key: str, size: int) -> keras.Model:

@@ -12,7 +12,7 @@ import numpy as np
 from timing import alternate, describe
 
 import kresnet
-from kresnet.deploy import fold_batch_norm
+from kresnet.graph.fold import fold_batch_norm
 
 NETWORKS = ("ResNet50", "ResNet50V2", "MobileNetV2", "EfficientNetB0")
 

@@ -20,7 +20,7 @@ from sklearn.datasets import load_sample_images
 from timing import alternate
 
 import kresnet
-from kresnet import augment
+from kresnet.data import augment
 
 BATCH = 32
 

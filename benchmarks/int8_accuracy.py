@@ -29,8 +29,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import kresnet
-from kresnet.quantize import is_quantize_aware
-from kresnet.tflite import TFLiteModel
+from kresnet.deploy.quantize import is_quantize_aware
+from kresnet.inference.tflite_file import TFLiteModel
 
 NETWORKS = ("ResNet20", "MobileNetV2", "EfficientNetB0", "EfficientNetLite0")
 BATCH, RATE = 64, 2e-3

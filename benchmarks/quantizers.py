@@ -18,12 +18,12 @@ from rich.progress import track
 from sklearn.datasets import load_digits
 
 import kresnet
-from kresnet import convert, lint
-from kresnet.deploy import fold_batch_norm
-from kresnet.lowering import lower
-from kresnet.proof import compare, with_logits
-from kresnet.samples import draw, full_range
-from kresnet.tflite import TFLiteModel
+from kresnet.data.samples import draw, full_range
+from kresnet.deploy import convert, lint
+from kresnet.deploy.lowering import lower
+from kresnet.deploy.proof import compare, with_logits
+from kresnet.graph.fold import fold_batch_norm
+from kresnet.inference.tflite_file import TFLiteModel
 
 Operator = recipe.TFLOperationName
 SPARED = ("CONV_2D", "FULLY_CONNECTED")

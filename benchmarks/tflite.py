@@ -18,11 +18,11 @@ import numpy as np
 from rich.progress import track
 
 import kresnet
-from kresnet import convert, lint
-from kresnet.deploy import fold_batch_norm
-from kresnet.lowering import lower
-from kresnet.samples import natural_images
-from kresnet.tflite import TFLiteModel
+from kresnet.data.samples import natural_images
+from kresnet.deploy import convert, lint
+from kresnet.deploy.lowering import lower
+from kresnet.graph.fold import fold_batch_norm
+from kresnet.inference.tflite_file import TFLiteModel
 
 # The fields with which ours is the same arithmetic as keras.applications' network of that name.
 NETWORKS = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import sys
@@ -116,33 +115,24 @@ def _export_arguments(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(run=_export)
 
 
-def _networks() -> None:
-    """Fills the registry."""
-    from kresnet.models import efficientnet, mobilenet, resnet  # noqa: F401
-
-
 def _list(options: argparse.Namespace) -> int:
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    from kresnet.zoo import COSTS, get_builder, list_models
+    from kresnet.models import catalogue
 
-    _networks()
-    keys = list_models(options.pattern)
-    if not keys:
+    networks = catalogue.rows(options.pattern)
+    if not networks:
         raise ValueError(f"No network matches. Received: pattern={options.pattern!r}")
-    with COSTS.open() as file:
-        costs = {row["name"]: row for row in csv.DictReader(file)}
     table = Table(box=box.SIMPLE)
     for column in ("key", "builder", "parameters", "GMACs", "pixels", "paper"):
         table.add_column(
             column, justify="right" if column in ("parameters", "GMACs", "pixels") else "left", no_wrap=True
         )
-    for key in keys:
-        builder, cost = get_builder(key), costs[key]
-        numbers = f"{int(cost['parameters']):,}", f"{int(cost['macs']) / 1e9:.3f}", str(builder.input_size)
-        table.add_row(key, f"kresnet.{builder.__name__}", *numbers, f"arXiv:{builder.paper}")
+    for row in networks:
+        numbers = f"{int(row['parameters']):,}", f"{int(row['macs']) / 1e9:.3f}", row["pixels"]
+        table.add_row(row["key"], f"kresnet.{row['builder']}", *numbers, f"arXiv:{row['paper']}")
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     return 0
 
@@ -150,10 +140,9 @@ def _list(options: argparse.Namespace) -> int:
 def _cost(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from kresnet.cost import cost
-    from kresnet.zoo import get_builder
+    from kresnet.graph.cost import cost
+    from kresnet.models.registry import get_builder
 
-    _networks()
     builder = get_builder(options.key)
     size = (options.input or builder.input_size,) * 2
     found = cost(builder(input_shape=(*size, 3)), batch_size=options.batch_size, dtype=options.dtype)
@@ -165,9 +154,8 @@ def _cost(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from kresnet.train import train
+    from kresnet.training.train import train
 
-    _networks()
     fields = {
         name: getattr(options, name)
         for name in ("epochs", "batch_size", "learning_rate", "image_size")
@@ -195,7 +183,7 @@ def _value(text: str) -> Any:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from kresnet.evaluate import evaluate
+    from kresnet.evaluation.evaluate import evaluate
 
     names = ("crops", "scales", "split", "batch_size", "image_size", "split_seed", "on_error")
     print(evaluate(options.model, options.data, **{name: getattr(options, name) for name in names}).summary())
@@ -203,7 +191,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from kresnet.predictors import predict
+    from kresnet.inference.predictors import predict
 
     for file, classes in predict(options.model, options.images, top=options.top):
         print(file)
@@ -215,12 +203,11 @@ def _predict(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from kresnet import proof
-    from kresnet.data import load
-    from kresnet.export import description_of, export
-    from kresnet.predictors import predictor
+    from kresnet.data.loading import load
+    from kresnet.deploy import proof
+    from kresnet.deploy.export import description_of, export
+    from kresnet.inference.predictors import predictor
 
-    _networks()
     found = predictor(options.model)
     if found.model is None:
         raise ValueError(f"Only a run or a .keras is exported. Received: model={options.model!r}")
@@ -238,7 +225,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _check_data(options: argparse.Namespace) -> int:
-    from kresnet.images import check
+    from kresnet.data.images import check
 
     whole, problems = check(options.folder, options.pixel_limit)
     print(*problems, f"{whole} whole images, {len(problems)} problems", sep="\n")
@@ -246,7 +233,7 @@ def _check_data(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from kresnet.demo import serve
+    from kresnet.inference.demo import serve
 
     names = ("labels", "port", "threads", "crop_fraction", "open_browser")
     serve(options.file, **{name: getattr(options, name) for name in names})

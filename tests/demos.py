@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 import kresnet
-from kresnet.demo import Demo
+from kresnet.inference.demo import Demo
 
 NAMES = ["<i>red</i>", "green", "blue", "white", "black", "grey"]
 SIZE = 32

@@ -14,6 +14,8 @@ def shallow(key, size, **arguments):
     else:
         widths = tuple(width // 4 for width in spec.widths)
         fields = {"depths": tuple(min(depth, 2) for depth in spec.depths), "widths": widths}
-        if spec.group_width:
+        if hasattr(spec, "dense_widths"):
+            fields["dense_widths"] = tuple(width // 64 for width in spec.dense_widths)
+        elif spec.group_width:
             fields["group_width"] = max(4, spec.group_width // 4)
     return builder(input_shape=(size, size, 3), **fields | arguments)

@@ -9,7 +9,6 @@ from parity import reference_weights
 from safetensors.numpy import save_file
 
 import kresnet
-from kresnet.weights import BLOCK, Layout
 
 FOLDER = pathlib.Path(__file__).parent / "parity"
 LAYOUTS, LOGITS = {}, {}
@@ -28,49 +27,6 @@ NETWORKS = {
 for key in LOGITS:
     if (name := key.split(":")[1]) in kresnet.list_models():
         NETWORKS[key] = (name, {})
-
-_CONVS_AND_NORMS = {
-    "stem_conv": "conv1",
-    "stem_norm": "bn1",
-    BLOCK + r"conv(?P<i>\d)": "layer{stage_1}.{block_1}.conv{i}",
-    BLOCK + r"norm(?P<i>\d)": "layer{stage_1}.{block_1}.bn{i}",
-    BLOCK + "shortcut_conv": "layer{stage_1}.{block_1}.shortcut.0",
-    "predictions": "linear",
-}
-_PRLZ77_BLOCK = "stage_{stage_1}.stage_{stage_1}_bottleneck_{block_1}"
-
-# How four authors' repositories on GitHub name what torchvision and timm do not have.
-AUTHORS = {
-    "akamaster": Layout("akamaster/pytorch_resnet_cifar10", _CONVS_AND_NORMS),
-    "kuangliu": Layout("kuangliu/pytorch-cifar", _CONVS_AND_NORMS),
-    "xternalz": Layout(
-        "xternalz/WideResNet-pytorch",
-        {
-            "stem_conv": "conv1",
-            BLOCK + r"conv(?P<i>\d)": "block{stage_1}.layer.{block_1}.conv{i}",
-            BLOCK + r"norm(?P<i>\d)": "block{stage_1}.layer.{block_1}.bn{i}",
-            BLOCK + "shortcut_conv": "block{stage_1}.layer.{block_1}.convShortcut",
-            "head_norm": "bn1",
-            "predictions": "fc",
-        },
-    ),
-    "prlz77": Layout(
-        "prlz77/ResNeXt.pytorch",
-        {
-            "stem_conv": "conv_1_3x3",
-            "stem_norm": "bn_1",
-            BLOCK + "conv1": f"{_PRLZ77_BLOCK}.conv_reduce",
-            BLOCK + "norm1": f"{_PRLZ77_BLOCK}.bn_reduce",
-            BLOCK + "conv2": f"{_PRLZ77_BLOCK}.conv_conv",
-            BLOCK + "norm2": f"{_PRLZ77_BLOCK}.bn",
-            BLOCK + "conv3": f"{_PRLZ77_BLOCK}.conv_expand",
-            BLOCK + "norm3": f"{_PRLZ77_BLOCK}.bn_expand",
-            BLOCK + "shortcut_conv": f"{_PRLZ77_BLOCK}.shortcut.shortcut_conv",
-            BLOCK + "shortcut_norm": f"{_PRLZ77_BLOCK}.shortcut.shortcut_bn",
-            "predictions": "classifier",
-        },
-    ),
-}
 
 
 def checkpoint(key: str, path: pathlib.Path) -> pathlib.Path:

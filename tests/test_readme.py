@@ -3,17 +3,17 @@
 import re
 
 import keras
-import readme_table
+import network_tables
 
 
 def test_table_is_current():
-    text = readme_table.README.read_text()
-    assert text == readme_table.with_table(text), "run `make table`"
+    text = network_tables.README.read_text()
+    assert text == network_tables.with_table(text), "run `make table`"
 
 
 def test_code_runs(tmp_path, monkeypatch):
     """As printed but for the photos, and for what would take minutes: the epochs, sizes, the depth."""
-    code = re.search(r"```python\n(.*?)```", readme_table.README.read_text(), re.DOTALL)[1]
+    code = re.search(r"```python\n(.*?)```", network_tables.README.read_text(), re.DOTALL)[1]
     for name in "ab":
         (tmp_path / "photos" / name).mkdir(parents=True)
         for i in range(4):

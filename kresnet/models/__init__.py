@@ -1,1 +1,1 @@
-"""The networks: an engine for each family, and a line for each network."""
+"""Every network: families, the networks of each, and what builds them."""

@@ -1,0 +1,5 @@
+"""Labelled images: where they come from, one file into pixels, augmentation, and the batches that `fit` takes."""
+
+from kresnet.data.loading import Epochs, load, without_tuning
+
+__all__ = ["Epochs", "load", "without_tuning"]

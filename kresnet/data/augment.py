@@ -1,0 +1,289 @@
+"""Augmentation: named policies, each a window of the image and what is done to its pixels.
+
+Every draw depends on a key alone, made of the seed, the epoch and the image's index: the same whatever order parallel
+threads work in, another in every epoch, and known again when a run resumes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import random
+import re
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from kresnet import checks
+from kresnet.data.draws import Seeds, fold, keyed
+from kresnet.data.images import SMALL, central_share
+from kresnet.layers.pixels import CIFAR, IMAGENET
+
+POLICIES = ("flip-crop", "cifar", "inception", "randaugment", "augmix", "cutout")
+
+# Of ImageNet's RGB values in [0, 1]: Krizhevsky et al. 2012, section 4.1; numbers from facebookarchive/fb.resnet.torch.
+PCA_VALUES = (0.2175, 0.0188, 0.0045)
+PCA_VECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+
+# Keras's AugMix chooses its chains of operations in Python, once a traced function: as many are traced, and one is
+# drawn for each image.
+AUGMIX_CHAINS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """What happens to an image of any size on its way to (size, size).
+
+    Attributes:
+        window: (height, width, key) to the part that is resized, (top, left, height, width) in pixels.
+        pixels: functions of (image, key), applied in turn behind the resizing: float32 pixels, 0 to 255, to such.
+    """
+
+    window: Callable[[Any, Any, Any], Any]
+    pixels: tuple[Callable[[Any, Any], Any], ...] = ()
+
+
+def policy(name: str | None, size: int, crop_fraction: float | None = None, flip: bool = True) -> Policy:
+    """Returns a policy by its name.
+
+    Args:
+        name: one of `POLICIES`, or None for the central crop of evaluation. "randaugment" takes its numbers as timm
+            writes them: "randaugment-n2-m7-mstd0.5-p0.5" are 2 operations of magnitude 7 of 10, which varies with a
+            deviation of 0.5, each applied with a probability of 0.5.
+        size: height and width of the result in pixels.
+        crop_fraction: of evaluation: the central crop's side by the image's shorter side, in (0, 1]. Default: 0.875,
+            224 pixels of 256, and 1 for sizes below 64.
+        flip: whether the policy mirrors images; not for characters.
+
+    Raises:
+        ValueError: if there is no such policy.
+    """
+    small = size < SMALL
+    if name is None:
+        fraction = crop_fraction or central_share(size)
+        return Policy(lambda height, width, key: _centre(height, width, fraction))
+    base, numbers = name.split("-", 1) if str(name).startswith("randaugment-") else (name, "")
+    checks.choice("augment", base, (*POLICIES, None))
+    flips = (_flip,) if flip else ()
+    basic = (_pad_crop, *flips) if small else flips
+    window = _whole if small else _distorted
+    if base == "cifar":
+        return Policy(_whole, (_pad_crop, *flips))
+    if base == "flip-crop":
+        return Policy(lambda height, width, key: _scale_jitter(height, width, size, key), (*flips, _pca_colour))
+    if base == "inception":
+        return Policy(_distorted, (*flips, _colour))
+    if base == "randaugment":
+        return Policy(window, (*basic, _rand_augment(numbers, name)))
+    return Policy(window, (*basic, _aug_mix() if base == "augmix" else _cutout))
+
+
+def mixer(mixup: float, cutmix: float) -> Callable[[Any, Any, Any], tuple[Any, Any]]:
+    """Returns a function that mixes the images of a batch, and their labels, by MixUp or CutMix.
+
+    Args:
+        mixup, cutmix: alpha of the Beta distribution of the shares; 0: not this one. Both: either with equal odds.
+
+    Returns:
+        A function of uint8 images (batch, height, width, channels), one-hot labels (batch, classes) and the batch's
+        key, that gives images and labels, float32 shares.
+
+    Source: Zhang et al. 2018, arXiv:1710.09412, by keras-cv; Yun et al. 2019, arXiv:1905.04899, by Keras: keras-cv's
+    labels count the whole box even where the image's border cuts it off.
+    """
+    import tensorflow as tf
+
+    cut = keras.layers.CutMix((cutmix, cutmix), dtype="float32") if cutmix else None
+
+    def by_mixup(images: Any, labels: Any, key: Any) -> Any:
+        with keyed(key):
+            return _keras_cv().layers.MixUp(alpha=mixup)({"images": images, "labels": labels})
+
+    def by_cutmix(images: Any, labels: Any, key: Any) -> Any:
+        seeds = Seeds(key)
+        cut._get_seed_generator = lambda backend=None: seeds
+        return cut({"images": images, "labels": labels})
+
+    def mix(images: Any, labels: Any, key: Any) -> tuple[Any, Any]:
+        images, chosen = tf.cast(images, tf.float32), [by_mixup] * bool(mixup) + [by_cutmix] * bool(cutmix)
+        if len(chosen) == 1:
+            mixed = chosen[0](images, labels, key)
+        else:
+            first = tf.random.stateless_uniform([], fold(key, 99)) < 0.5
+            mixed = tf.cond(first, *[functools.partial(one, images, labels, key) for one in chosen])
+        return to_uint8(tf.ensure_shape(mixed["images"], images.shape)), tf.ensure_shape(mixed["labels"], labels.shape)
+
+    return mix
+
+
+def to_uint8(images: Any) -> Any:
+    """Rounds pixels to what an image file can hold."""
+    import tensorflow as tf
+
+    return tf.cast(tf.clip_by_value(tf.round(images), 0, 255), tf.uint8)
+
+
+# Windows
+
+
+def _whole(height: Any, width: Any, key: Any) -> Any:
+    return 0, 0, height, width
+
+
+def _centre(height: Any, width: Any, fraction: float) -> Any:
+    import tensorflow as tf
+
+    side = tf.cast(tf.round(fraction * tf.cast(tf.minimum(height, width), tf.float32)), tf.int32)
+    return (height - side) // 2, (width - side) // 2, side, side
+
+
+def _scale_jitter(height: Any, width: Any, size: int, key: Any) -> Any:
+    """The shorter side becomes one of 256 to 480 pixels, of which a crop of 224 is taken anywhere (He et al. 2015,
+    arXiv:1512.03385, section 3.4); in proportion at other sizes."""
+    import tensorflow as tf
+
+    shorter = tf.random.stateless_uniform([], fold(key, 1), 256, 481, tf.int32)
+    side = tf.cast(
+        tf.round(tf.cast(tf.minimum(height, width) * 224, tf.float32) / tf.cast(shorter, tf.float32)), "int32"
+    )
+    side = tf.maximum(side, 1)
+    top = tf.random.stateless_uniform([], fold(key, 2), 0, height - side + 1, tf.int32)
+    left = tf.random.stateless_uniform([], fold(key, 3), 0, width - side + 1, tf.int32)
+    return top, left, side, side
+
+
+def _distorted(height: Any, width: Any, key: Any) -> Any:
+    """8 to 100 % of the area, sides at a ratio of 3/4 to 4/3 (Szegedy et al. 2015, arXiv:1409.4842, section 6)."""
+    import tensorflow as tf
+
+    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+        tf.stack([height, width, 3]),
+        tf.constant([0.0, 0.0, 1.0, 1.0], shape=[1, 1, 4]),
+        seed=key,
+        min_object_covered=0.0,
+        aspect_ratio_range=(3 / 4, 4 / 3),
+        area_range=(0.08, 1.0),
+        max_attempts=10,
+    )
+    return begin[0], begin[1], extent[0], extent[1]
+
+
+# Pixels
+
+
+def _flip(image: Any, key: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.image.stateless_random_flip_left_right(image, fold(key, 4))
+
+
+def _pad_crop(image: Any, key: Any) -> Any:
+    """Pads an eighth on every side (4 pixels of 32) and crops anywhere (He et al. 2015, section 4.2).
+
+    The paper pads behind the subtraction of the mean: with the mean colour. Images of other than 3 channels get black.
+    """
+    import tensorflow as tf
+
+    size, channels = image.shape[0], image.shape[2]
+    fill = [round(255 * m) for m in CIFAR["mean"]] if channels == 3 else [0] * channels
+    border = round(size / 8)
+    padded = tf.pad(image - fill, [[border, border], [border, border], [0, 0]]) + fill
+    return tf.image.stateless_random_crop(padded, image.shape, fold(key, 5))
+
+
+def _pca_shift(key: Any) -> Any:
+    """Draws a multiple of the principal components of ImageNet's colours, in pixels' units, (3,)."""
+    import tensorflow as tf
+
+    alpha = 0.1 * tf.random.stateless_normal([3], fold(key, 6)) * tf.constant(PCA_VALUES)
+    return 255 * tf.linalg.matvec(tf.constant(PCA_VECTORS), alpha)
+
+
+def _pca_colour(image: Any, key: Any) -> Any:
+    """Krizhevsky et al. 2012, section 4.1; of RGB images only."""
+    return image + _pca_shift(key) if image.shape[2] == 3 else image
+
+
+def _colour(image: Any, key: Any) -> Any:
+    """Brightness, contrast and saturation times 0.6 to 1.4, and the shift of `_pca_colour`: facebookarchive's
+    fb.resnet.torch, with which ResNeXt was trained, in all its random orders: unclipped, the three commute."""
+    import tensorflow as tf
+
+    height, width, channels = image.shape
+    grey = tf.constant([0.299, 0.587, 0.114] if channels == 3 else [1 / channels] * channels)
+    brightness, contrast, saturation = tf.unstack(tf.random.stateless_uniform([3], fold(key, 7), 0.6, 1.4))
+    rows = tf.reshape(image, (height, width * channels))  # summed over its long side an image is ten times as slow
+    mean = tf.tensordot(tf.reduce_mean(tf.reshape(tf.reduce_mean(rows, 0), (width, channels)), 0), grey, 1)
+    to_grey = tf.ones_like(grey)[:, None] * grey
+    matrix = brightness * contrast * (saturation * tf.eye(channels) + (1 - saturation) * to_grey)
+    shift = brightness * (1 - contrast) * mean + (_pca_shift(key) if channels == 3 else tf.zeros(channels))
+    mixed = tf.nn.conv2d(image[None], tf.transpose(matrix)[None, None], 1, "SAME")
+    return tf.nn.bias_add(mixed, shift)[0]
+
+
+def _rand_augment(numbers: str, name: str) -> Callable[[Any, Any], Any]:
+    # The paper's ResNet-50: 2 operations of magnitude 9, of which one in eleven is the identity.
+    fields = {"n": 2.0, "m": 9.0, "mstd": 0.0, "p": 10 / 11}
+    for part in filter(None, numbers.split("-")):
+        match = re.fullmatch(r"([a-z]+)(\d+(?:\.\d+)?)", part)
+        checks.require(
+            match and match[1] in fields, "RandAugment is written as 'randaugment-n2-m9-mstd0.5-p0.5'", augment=name
+        )
+        fields[match[1]] = float(match[2])
+    checks.require(fields["m"] <= 10 and fields["p"] <= 1, "RandAugment's m is at most 10, p at most 1", augment=name)
+
+    def augment(image: Any, key: Any) -> Any:
+        _require_rgb(image)
+        with keyed(key):
+            layer = _keras_cv().layers.RandAugment(
+                (0, 255), int(fields["n"]), fields["m"] / 10, fields["mstd"] / 10, fields["p"]
+            )
+            return layer(image)
+
+    return augment
+
+
+def _cutout(image: Any, key: Any) -> Any:
+    """A grey square of half the image's side, anywhere (DeVries and Taylor 2017, arXiv:1708.04552, section 3)."""
+    grey = 255 * sum(IMAGENET["mean"]) / 3
+    with keyed(key):
+        return _keras_cv().layers.RandomCutout(0.5, 0.5, fill_value=grey)(image)
+
+
+def _aug_mix() -> Callable[[Any, Any], Any]:
+    """Hendrycks et al. 2020, arXiv:1912.02781, without its consistency loss; by Keras."""
+    import tensorflow as tf
+
+    layer = keras.layers.AugMix((0, 255), dtype="float32")
+
+    def augment(image: Any, key: Any) -> Any:
+        _require_rgb(image)
+        seeds = Seeds(key)
+        for part in (layer, *layer._flatten_layers()):
+            part._get_seed_generator = lambda backend=None: seeds
+        drawn = tf.random.stateless_uniform([], fold(key, 11), 0, AUGMIX_CHAINS, tf.int32)
+        chains = [functools.partial(chain, image, number) for number in range(AUGMIX_CHAINS)]
+        return tf.ensure_shape(tf.switch_case(drawn, chains), image.shape)
+
+    def chain(image: Any, number: int) -> Any:
+        state = random.getstate()
+        random.seed(number)
+        try:
+            return layer(image)
+        finally:
+            random.setstate(state)
+
+    return augment
+
+
+def _require_rgb(image: Any) -> None:
+    checks.require(image.shape[2] == 3, "This augmentation is for images of 3 channels", channels=image.shape[2])
+
+
+def _keras_cv() -> Any:
+    try:
+        import keras_cv
+    except ImportError as error:
+        raise ImportError("RandAugment, MixUp and cutout are keras-cv's: pip install 'kresnet[augment]'") from error
+    return keras_cv

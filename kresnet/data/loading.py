@@ -1,0 +1,262 @@
+"""Labelled images into a `tf.data.Dataset` that `model.fit` takes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kresnet import checks
+from kresnet.data import augment as augmentation
+from kresnet.data import images, sources
+
+# Encoded images that a stream mixes; 100 KB each.
+SHUFFLE_BUFFER = 10_000
+
+_log = logging.getLogger("kresnet")
+
+
+class Epochs:
+    """Counts a dataset's passes. Its draws depend on the count: assign `next` to repeat a pass, or to resume."""
+
+    def __init__(self) -> None:
+        self.next = 0
+
+    def begin(self) -> np.int64:
+        self.next += 1
+        return np.int64(self.next - 1)
+
+
+def load(
+    source: str | os.PathLike,
+    split: str = "train",
+    image_size: int = 224,
+    batch_size: int = 32,
+    *,
+    augment: str | None = None,
+    flip: bool = True,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+    repeats: int = 1,
+    shuffle: bool | None = None,
+    drop_remainder: bool | None = None,
+    seed: int = 0,
+    split_seed: int = 0,
+    crop_fraction: float | None = None,
+    validation_split: float = 0.2,
+    on_error: str = "raise",
+    pixel_limit: int = images.PIXEL_LIMIT,
+    data_dir: str | os.PathLike | None = None,
+) -> Any:
+    """Loads labelled images.
+
+    Everything random depends on `seed`, the pass over the data, and the image alone: the same call gives the same
+    batches, whatever the number of threads.
+
+    Args:
+        source: "digits", scikit-learn's embedded scans (8x8 grey); the path of a folder with one subfolder a class
+            (jpg, jpeg, png, gif, bmp, webp; turned upright by Exif), or with such folders in "train" and "validation"
+            (or "val"); "tfds:NAME", a classification set of tensorflow-datasets.
+        split: "train", "validation", "test" or "all"; a folder without these splits, and the digits, are split by
+            `split_seed`, class by class. For tensorflow-datasets also its own words, such as "train[:10%]".
+        image_size: height and width of the images in pixels.
+        batch_size: images in a batch.
+        augment: None, "flip-crop", "cifar", "inception", "randaugment", "augmix" or "cutout"; see `kresnet.augment`.
+        flip: whether the policy mirrors images, as all of them do; False for characters.
+        mixup, cutmix: alpha of MixUp and CutMix, at least 0; where either is given, labels are shares of the classes,
+            float32 (batch, classes).
+        repeats: how often an image comes in a pass, each time augmented anew (Hoffer et al. 2020, arXiv:1901.09335); a
+            pass still has as many images, and so sees 1 / repeats of them.
+        shuffle: whether each pass has another order. Default: only of "train".
+        drop_remainder: whether to leave out a last, smaller batch. Default: as `shuffle`.
+        seed: of order and augmentation, at least 0.
+        split_seed: of the split, where the source has none itself, at least 0. It is not `seed`, so that networks of
+            several seeds are measured on the same images, none of which they were trained on.
+        crop_fraction: without `augment`, the central square's side by the shorter side, in (0, 1]. Default: 0.875, and
+            1 below 64 pixels.
+        validation_split: share held out where the source has no splits, in (0, 1).
+        on_error: of an image that cannot be decoded: "raise" an error that names it, or "skip" it, with a warning in
+            the log "kresnet" that names it.
+        pixel_limit: images of more pixels count as such errors, before they are decoded.
+        data_dir: where tensorflow-datasets keeps its sets.
+
+    Returns:
+        A `tf.data.Dataset` of (images, labels): uint8 pixels (batch, height, width, channels), 0 to 255, and int64
+        (batch,). It is one pass long, and has the attributes `class_names` (tuple), `examples` (images in a pass),
+        `epochs` (`Epochs`) and `skipped` (names of the images that were skipped so far).
+
+    Raises:
+        ValueError: if an argument makes no sense, or a class has no image. While it is read, a broken image is an
+            `tf.errors.InvalidArgumentError` that names it.
+    """
+    import tensorflow as tf
+
+    checks.integer("image_size", image_size)
+    checks.integer("batch_size", batch_size)
+    checks.integer("repeats", repeats)
+    checks.integer("seed", seed, 0)
+    checks.integer("split_seed", split_seed, 0)
+    checks.choice("on_error", on_error, ("raise", "skip"))
+    for name, alpha in (("mixup", mixup), ("cutmix", cutmix)):
+        checks.number(name, alpha, 0, 1000, "a number of at least 0")
+    if crop_fraction is not None:
+        checks.number("crop_fraction", crop_fraction, 0.01, 1.0001, "a fraction in (0, 1]")
+    policy = augmentation.policy(augment, image_size, crop_fraction, checks.boolean("flip", flip))
+    found = sources.find(source, split, seed=split_seed, validation_split=validation_split, data_dir=data_dir)
+    shuffle = split == "train" if shuffle is None else checks.boolean("shuffle", shuffle)
+    drop_remainder = shuffle if drop_remainder is None else checks.boolean("drop_remainder", drop_remainder)
+    batches = found.count // batch_size if drop_remainder else -(-found.count // batch_size)
+    checks.require(
+        batches > 0, f"{found.name}: {found.count} images make no whole batch", batch_size=batch_size, split=split
+    )
+
+    epochs, skipped = Epochs(), []
+    read = _reader(found, policy, image_size, on_error, pixel_limit, skipped)
+
+    def prepare(epoch: Any, draw: Any, record: Any, label: Any) -> tuple[Any, Any, Any, Any]:
+        key = tf.stack([tf.cast(seed, tf.int64), epoch])
+        key = tf.random.experimental.stateless_fold_in(key, draw)
+        image, ok = read(record, key)
+        shape = image.shape
+        for function in policy.pixels:
+            image = function(image, key)
+        return tf.ensure_shape(augmentation.to_uint8(image), shape), label, key, ok
+
+    data = _records(found, epochs, shuffle, repeats, seed)
+    data = data.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    if on_error == "skip":
+        data = data.filter(lambda image, label, key, ok: ok)
+    data = data.batch(batch_size, drop_remainder, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    if mixup or cutmix:
+        mix, classes = augmentation.mixer(mixup, cutmix), len(found.class_names)
+
+        def mixed(image: Any, label: Any, key: Any, ok: Any) -> tuple[Any, Any]:
+            return mix(image, tf.one_hot(label, classes), key[0])
+
+        data = data.map(mixed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    else:
+        data = data.map(lambda image, label, key, ok: (image, label))
+    if on_error == "raise":  # else the number is not known before
+        data = data.apply(tf.data.experimental.assert_cardinality(batches))
+    data = without_tuning(data.prefetch(tf.data.AUTOTUNE))
+    data.class_names, data.examples, data.epochs, data.skipped = found.class_names, found.count, epochs, skipped
+    return data
+
+
+def without_tuning(dataset: Any) -> Any:
+    """Returns a `tf.data.Dataset` without the thread that tunes its parallelism, unless its own options say otherwise.
+
+    The thread looks after 10 ms, then 20, 40, and so on up to a minute; where a pass ends while it sleeps, `fit` may
+    wait until it wakes, up to as long as the pass took (in TensorFlow 2.21: the thread is woken, but cannot see yet
+    that it is to end, and sleeps on). Without it, `AUTOTUNE` stands for the number of cores. What is no
+    `tf.data.Dataset` comes back as it is.
+    """
+    import tensorflow as tf
+
+    if not isinstance(dataset, tf.data.Dataset) or dataset.options().autotune.enabled is not None:
+        return dataset
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.autotune.initial_parallelism = os.cpu_count()
+    return dataset.with_options(options)
+
+
+def _records(source: sources.Source, epochs: Epochs, shuffle: bool, repeats: int, seed: int) -> Any:
+    """Gives one pass of (epoch, draw, record, label), in another order each time if it shuffles.
+
+    A draw's number is the image's own, plus the number of images for each earlier draw of it in the pass.
+    """
+    import tensorflow as tf
+
+    start = tf.data.Dataset.range(1).map(lambda _: tf.ensure_shape(tf.numpy_function(epochs.begin, [], tf.int64), []))
+    if source.stream:
+
+        def streamed(epoch: Any) -> Any:
+            data = source.stream().enumerate()
+            if shuffle:
+                # This graph's own seed, and not 0: TensorFlow would then compare the other, a tensor, in Python.
+                tf.compat.v1.set_random_seed(seed + 1)
+                data = data.shuffle(min(source.count, SHUFFLE_BUFFER), seed=epoch)
+            draws = tf.data.Dataset.range(0, repeats * source.count, source.count)
+            data = data.flat_map(lambda i, example: draws.map(lambda draw: (epoch, i + draw, *example)))
+            return data.take(source.count)
+
+        return start.flat_map(streamed)
+
+    def draws(epoch: Any) -> Any:
+        key = tf.stack([tf.constant(seed, tf.int64), epoch])
+
+        def draw(position: Any) -> Any:
+            i = position // repeats
+            i = tf.random.experimental.index_shuffle(i, key, source.count - 1) if shuffle else i
+            return epoch, i, i + position % repeats * source.count
+
+        return tf.data.Dataset.range(source.count).map(draw)
+
+    records = tf.constant(source.paths) if source.paths is not None else tf.constant(source.pixels)
+    labels = tf.constant(source.labels)
+    return start.flat_map(draws).map(lambda epoch, i, draw: (epoch, draw, tf.gather(records, i), tf.gather(labels, i)))
+
+
+def _reader(
+    source: sources.Source,
+    policy: augmentation.Policy,
+    size: int,
+    on_error: str,
+    pixel_limit: int,
+    skipped: list[str],
+) -> Any:
+    """Returns a function of (record, key) that gives (pixels (size, size, channels), whether there is an image)."""
+    import tensorflow as tf
+
+    def resized(image: Any, channels: int) -> Any:
+        # It gives float32, but for an image that has this size already.
+        return tf.cast(tf.image.resize(tf.ensure_shape(image, [None, None, channels]), (size, size)), tf.float32)
+
+    def from_pixels(pixels: Any, key: Any) -> tuple[Any, Any]:
+        top, left, height, width = policy.window(pixels.shape[0], pixels.shape[1], key)
+        return resized(pixels[top : top + height, left : left + width], pixels.shape[2]), tf.constant(True)
+
+    # Compiled, and called with one argument: a dozen operations one by one would take as long as the decoding.
+    @tf.function(input_signature=[tf.TensorSpec([4], tf.int64)])
+    def boxes(known: Any) -> Any:
+        height, width = tf.cast(known[0], tf.int32), tf.cast(known[1], tf.int32)
+        return tf.stack(policy.window(height, width, known[2:]))
+
+    with tf.device("CPU"):
+        boxes = boxes.get_concrete_function()
+
+    def decoded(record: bytes, key: np.ndarray) -> tuple[np.ndarray, np.bool_]:
+        name = record.decode() if source.paths is not None else source.name
+
+        def window(height: int, width: int) -> images.Box:
+            return tuple(boxes(np.array([height, width, *key])).numpy().tolist())
+
+        try:
+            data = Path(name).read_bytes() if source.paths is not None else record
+            return images.decode(data, name, window, size, pixel_limit), np.True_
+        except (images.ImageError, OSError) as error:
+            if on_error == "raise":
+                raise ValueError(str(error)) from None
+            skipped.append(name)
+            _log.warning("Skipped %s", error)
+            return np.zeros((1, 1, 3), np.uint8), np.False_
+
+    def from_file(record: Any, key: Any) -> tuple[Any, Any]:
+        pixels, ok = tf.numpy_function(decoded, [record, key], [tf.uint8, tf.bool], stateful=False)
+        return resized(pixels, 3), tf.ensure_shape(ok, [])
+
+    return from_pixels if source.pixels is not None else from_file
+
+
+def broken_image(error: BaseException) -> str | None:
+    """Finds the image that an error of a `kresnet.data.load` dataset is about, and what is wrong with it."""
+    lines = [line for line in str(error).splitlines() if line.startswith("ValueError: ") or " ValueError: " in line]
+    return (
+        lines[0].split("ValueError: ", 1)[1].strip()
+        if type(error).__module__.startswith("tensorflow") and lines
+        else None
+    )

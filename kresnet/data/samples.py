@@ -1,0 +1,145 @@
+"""Images to calibrate and to compare with: drawn from whatever holds them, or made up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from kresnet import checks
+
+BATCH = 32
+
+
+def batches(data: Any, shape: tuple[int, ...], name: str) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Goes through images batch by batch.
+
+    Args:
+        data: an array of images, (n, height, width, channels); a tuple (images, labels) of arrays; or an iterable, such
+            as a `tf.data.Dataset` or `keras.utils.PyDataset`, of batches or single images, with labels or without.
+            Labels are classes' indices, or one-hot.
+        shape: (height, width, channels) that the images must have.
+        name: what errors call the data.
+
+    Yields:
+        Images as they are, (n, height, width, channels), and labels, (n,), or None.
+
+    Raises:
+        ValueError: if the data are endless, empty, or their images have another shape.
+    """
+    empty = True
+    for images, labels in _pairs(data, name):
+        images = np.asarray(images)
+        images = images[None] if images.ndim == 3 else images
+        checks.require(
+            images.ndim == 4 and all(want in (None, have) for want, have in zip(shape, images.shape[1:], strict=True)),
+            f"`{name}` must hold images of shape {shape}, as the model's input is",
+            shape=images.shape,
+        )
+        if labels is not None:
+            labels = class_indices(labels)
+            checks.require(
+                len(labels) == len(images),
+                f"`{name}` must have one label for each image",
+                images=len(images),
+                labels=len(labels),
+            )
+        empty = empty and len(images) == 0
+        yield images, labels
+    if empty:
+        raise ValueError(f"`{name}` holds no images. Received: {name}={type(data).__name__}")
+
+
+def class_indices(labels: Any) -> np.ndarray:
+    """Returns labels, indices (n,) or (n, 1) or shares of the classes (n, classes), as indices (n,)."""
+    labels = np.asarray(labels)
+    return labels.argmax(-1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(-1)
+
+
+def _pairs(data: Any, name: str) -> Iterator[tuple[Any, Any]]:
+    if isinstance(data, np.ndarray):
+        data = (data, None)
+    if isinstance(data, tuple) and len(data) == 2 and hasattr(data[0], "shape"):
+        images, labels = data
+        checks.require(
+            len(images.shape) == 4, f"`{name}` must be images, (n, height, width, channels)", shape=tuple(images.shape)
+        )
+        for start in range(0, len(images), BATCH):
+            yield images[start : start + BATCH], None if labels is None else labels[start : start + BATCH]
+        return
+    if hasattr(data, "cardinality") and int(data.cardinality()) == -1:
+        raise ValueError(f"`{name}` never ends: take as many images as are to be used. Received: {name}={data!r}")
+    # A PyDataset has a length and items, and no end that iteration would find.
+    items = (data[i] for i in range(len(data))) if hasattr(data, "__getitem__") else data
+    for item in items:
+        yield (item[0], item[1]) if isinstance(item, tuple | list) and len(item) > 1 else (item, None)
+
+
+def draw(data: Any, count: int, shape: tuple[int, ...], name: str, seed: int = 0) -> np.ndarray:
+    """Draws images at random, the same ones each time, from as many as there are up to 20 times `count`.
+
+    Args:
+        data, shape, name: as for `batches`.
+        count: images to draw.
+        seed: of the draw.
+
+    Returns:
+        Up to `count` images, (n, height, width, channels).
+    """
+    rng, drawn, seen = np.random.default_rng(seed), [], 0
+    for images, _ in batches(data, shape, name):
+        for image in images:
+            if seen < count:
+                drawn.append(image)
+            elif (place := rng.integers(0, seen + 1)) < count:
+                drawn[place] = image
+            seen += 1
+        if seen >= 20 * count:
+            break
+    return np.stack(drawn)
+
+
+def full_range(images: np.ndarray) -> np.ndarray:
+    """Returns the images, one of them reaching from 0 to 255, so that an app's bytes are the integers themselves.
+
+    Dark calibration images would else make the file take 130, say, for its brightest pixel. The image of the most
+    contrast is stretched: single pixels of 0 and 255 in a dark image would be edges such as no photograph has, and
+    widen the ranges of the layers behind.
+    """
+    images = images.astype("float32")
+    low, high = images.min(axis=(1, 2, 3)), images.max(axis=(1, 2, 3))
+    best = int((high - low).argmax())
+    if high[best] > low[best]:
+        images[best] = 255 * (images[best] - low[best]) / (high[best] - low[best])
+    else:  # flat images only
+        images[best].flat[:2] = 0, 255
+    return images
+
+
+def natural_images(count: int, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    """Makes up images with the statistics of photographs: amplitudes fall with frequency, and colours go together.
+
+    Args:
+        count: images to make.
+        shape: (height, width, channels) in pixels.
+        seed: of the random phases.
+
+    Returns:
+        (count, height, width, channels), uint8.
+
+    Source: the 1/f spectrum is Field 1987, J. Opt. Soc. Am. A 4(12), "Relations between the statistics of natural
+    images and the response properties of cortical cells".
+    """
+    height, width, channels = shape
+    rng = np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
+    amplitude = 1 / np.maximum(frequency, 1 / max(height, width))
+    amplitude[0, 0] = 0
+    # One picture that all channels share, and a fainter one of each channel's own.
+    phases = np.exp(2j * np.pi * rng.random((count, channels + 1, height, width)))
+    layers = np.fft.ifft2(amplitude * phases).real
+    layers /= layers.std(axis=(2, 3), keepdims=True) + 1e-9
+    pictures = layers[:, :1] + 0.3 * layers[:, 1:]
+    level, contrast = rng.uniform(90, 150, (2, count, 1, 1, 1)) * np.array([1, 0.45])[:, None, None, None, None]
+    return np.clip(level + contrast * pictures, 0, 255).transpose(0, 2, 3, 1).astype("uint8", order="C")

@@ -1,0 +1,1 @@
+"""What a network is worth, and what came of a training run."""

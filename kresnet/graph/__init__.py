@@ -1,0 +1,1 @@
+"""Reading and rewriting a model's graph: the one room that touches Keras's private parts."""

@@ -1,0 +1,50 @@
+"""Building a model's graph anew with other operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from kresnet.graph.network import like
+
+
+def duplicate(operation: Any) -> Any:
+    """Returns a new layer (or `keras.ops` operation) of the same configuration, its weights still to come."""
+    return type(operation).from_config(operation.get_config())
+
+
+def rebuild(
+    model: keras.Model, copy: Callable[[Any], Callable[..., Any]], enter: Callable[[Any], Any] = lambda image: image
+) -> tuple[dict[int, Any], keras.Model]:
+    """Calls a model's graph anew on inputs of the same names and shapes, with other operations.
+
+    Args:
+        model: a functional model; it stays as it is.
+        copy: gives the layer, or any callable, that stands for an operation; asked once for each operation. Layers of
+            the same class and number of weights get the values of the original's.
+        enter: gives what the first operations are called with, from an input of the new model.
+
+    Returns:
+        The copies, by the `id` of their originals, and the model.
+    """
+    originals, copies = {id(operation): operation for operation in model.operations}, {}
+
+    def once(operation: Any) -> Callable[..., Any]:
+        if id(operation) not in copies:
+            copies[id(operation)] = copy(operation)
+        return copies[id(operation)]
+
+    def new_input(tensor: Any) -> Any:
+        name = tensor._keras_history.operation.name
+        return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
+
+    inputs = keras.tree.map_structure(new_input, model.input)
+    entered = keras.tree.map_structure(enter, inputs)
+    new = like(model, inputs, model._run_through_graph(entered, operation_fn=once))
+    for key, copied in copies.items():
+        weights = getattr(originals[key], "weights", [])
+        if type(copied) is type(originals[key]) and weights and len(copied.weights) == len(weights):
+            copied.set_weights([keras.ops.convert_to_numpy(weight) for weight in weights])
+    return copies, new

@@ -1,0 +1,1 @@
+"""Networks at work, in whatever form they are kept."""

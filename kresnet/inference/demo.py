@@ -1,0 +1,212 @@
+"""A page on this machine that shows what a .tflite file says of pictures and of the camera."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import os
+import threading
+import time
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kresnet import checks
+from kresnet.data import images
+from kresnet.inference.tflite_file import TFLiteModel
+
+_PAGES = Path(__file__).parent / "pages"
+_LUMA = np.float32([0.299, 0.587, 0.114])  # ITU-R BT.601: red, green and blue in a grey pixel
+_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
+
+
+class Demo(http.server.ThreadingHTTPServer):
+    """Serves the page, and runs the file on the pixels that the page sends; only this machine reaches it.
+
+    The page decodes pictures, turns them upright, crops and scales them: what its canvas shows is what the file gets.
+
+    Attributes:
+        url: where the page is.
+        model: the file as a `kresnet.tflite.TFLiteModel`.
+        labels: the classes' names.
+
+    Args:
+        path: a `.tflite` that takes RGB or grey pixels, 0 to 255, and gives probabilities.
+        labels: a text file of one class a line. Default: the names inside the `.tflite`, else the classes' numbers.
+        port: 0 to 65535; 0: any that is free.
+        threads: CPU threads of a run, at least 1.
+        crop_fraction: part of a picture's shorter side that is shown to the network, in (0, 1]. Default: 0.875, and 1
+            below 64 pixels, as in `kresnet.data.load`.
+
+    Raises:
+        ValueError: if the file is no such classifier, the labels are not as many as its classes, or the port is taken.
+    """
+
+    daemon_threads = True
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        *,
+        labels: str | os.PathLike | None = None,
+        port: int = 8000,
+        threads: int = 1,
+        crop_fraction: float | None = None,
+    ):
+        import jinja2
+
+        self.model = TFLiteModel(path, threads)
+        height, width, channels = shape = self.model.image_shape
+        fits = height > 0 and width > 0 and channels in (1, 3)
+        checks.require(fits, f"{path} must take images of one size with 1 or 3 channels", image_shape=shape)
+        if crop_fraction is None:
+            crop_fraction = images.central_share(min(height, width))
+        checks.number("crop_fraction", crop_fraction, 0.01, 1.0001, "a fraction in (0, 1]")
+        self.labels = self._names(labels)
+        self._lock = threading.Lock()  # the interpreter is for one thread
+        page = jinja2.Environment(loader=jinja2.FileSystemLoader(_PAGES), autoescape=True).get_template("demo.html")
+        text = page.render(
+            name=Path(path).name,
+            megabytes=Path(path).stat().st_size / 1e6,
+            classes=self.model.classes,
+            width=width,
+            height=height,
+            crop=crop_fraction,
+        )
+        self.pages = {
+            "/": ("text/html", text.encode()),
+            "/demo.js": ("text/javascript", (_PAGES / "demo.js").read_bytes()),
+            "/demo.css": ("text/css", b"".join((_PAGES / name).read_bytes() for name in ("style.css", "demo.css"))),
+        }
+        checks.require(0 <= checks.integer("port", port, 0) < 65536, "`port` must be below 65536", port=port)
+        try:
+            super().__init__(("127.0.0.1", port), _Handler)
+        except OSError as error:
+            raise ValueError(f"The port cannot be opened: {error.strerror}. Received: port={port}") from None
+        # A page elsewhere can have its own name resolve to this address, but its requests bear that name.
+        self.hosts = {f"{name}:{self.server_port}" for name in ("127.0.0.1", "localhost")}
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+
+    def _names(self, file: str | os.PathLike | None) -> list[str]:
+        if file is None:
+            return self.model.labels or [str(i) for i in range(self.model.classes)]
+        try:
+            names = Path(file).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"The labels cannot be read: {error}. Received: labels={str(file)!r}") from None
+        checks.require(
+            len(names) == self.model.classes,
+            f"{file} must have a line for each of the {self.model.classes} classes",
+            lines=len(names),
+        )
+        return names
+
+    @property
+    def request_bytes(self) -> int:
+        """Length of an image as the page sends it: red, green, blue and alpha of every pixel."""
+        return 4 * self.model.image_shape[0] * self.model.image_shape[1]
+
+    def classify(self, content: bytes) -> dict[str, Any]:
+        """Runs the file on an image.
+
+        Args:
+            content: `request_bytes` bytes, row by row.
+
+        Returns:
+            "predictions", the up to five most probable classes in that order as {"label", "probability"};
+            "milliseconds" that the run took.
+
+        Raises:
+            ValueError: if what comes out are no probabilities.
+        """
+        height, width, channels = self.model.image_shape
+        pixels = np.frombuffer(content, "uint8").reshape(height, width, 4)[..., :3]
+        if channels == 1:
+            pixels = np.uint8(np.rint(pixels @ _LUMA))[..., None]
+        with self._lock:
+            start = time.perf_counter()
+            (output,) = self.model(pixels[None])
+            milliseconds = 1000 * (time.perf_counter() - start)
+        low, high = float(output.min()), float(output.max())
+        checks.require(
+            low >= 0 and high <= 1.01,
+            f"{self.model.name} gives no probabilities: export a network that ends in softmax",
+            lowest=low,
+            highest=high,
+        )
+        top = np.argsort(-output, kind="stable")[:5]
+        predictions = [{"label": self.labels[i], "probability": float(output[i])} for i in top]
+        return {"predictions": predictions, "milliseconds": milliseconds}
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # a camera sends many images over one connection
+    timeout = 60  # seconds that a silent connection is kept
+    server: Demo
+
+    def do_GET(self) -> None:
+        if self._from_elsewhere():
+            return self._answer(403, {"error": "Only this machine's own page may ask."})
+        if self.path not in self.server.pages:
+            return self._answer(404, {"error": "There is no such page."})
+        return self._send(200, *self.server.pages[self.path])
+
+    def do_POST(self) -> None:
+        if self._from_elsewhere():
+            return self._answer(403, {"error": "Only this machine's own page may ask."})
+        if self.path != "/classify":
+            return self._answer(404, {"error": "There is no such page."})
+        expected = self.server.request_bytes
+        if self.headers.get("Content-Length") != str(expected):
+            return self._answer(400, {"error": f"An image is {expected} bytes, red, green, blue and alpha."})
+        content = self.rfile.read(expected)
+        if len(content) < expected:
+            return self._answer(400, {"error": "The image broke off."})
+        try:
+            return self._answer(200, self.server.classify(content))
+        except ValueError as error:
+            return self._answer(500, {"error": str(error)})
+
+    def _from_elsewhere(self) -> bool:
+        origin = self.headers.get("Origin")  # of a page; programs send none
+        allowed = origin is None or origin.removeprefix("http://") in self.server.hosts
+        return not allowed or self.headers.get("Host") not in self.server.hosts
+
+    def _answer(self, status: int, answer: dict[str, Any]) -> None:
+        if status >= 400:
+            self.close_connection = True  # what it sent may not have been read
+        self._send(status, "application/json", json.dumps(answer).encode())
+
+    def _send(self, status: int, kind: str, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("Content-Security-Policy", _POLICY)
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Logs nothing: a camera sends many images a second."""
+
+
+def serve(path: str | os.PathLike, *, open_browser: bool = False, **options: Any) -> None:
+    """Serves the page until Ctrl-C, and prints where it is.
+
+    Args:
+        path: the `.tflite`.
+        open_browser: whether to open the page in this machine's browser.
+        **options: labels, port, threads and crop_fraction, as of `Demo`.
+
+    Raises:
+        ValueError: as `Demo` does.
+    """
+    with Demo(path, **options) as demo, contextlib.suppress(KeyboardInterrupt):
+        print(f"{demo.model.name} is at {demo.url}; stop with Ctrl-C", flush=True)
+        if open_browser:
+            webbrowser.open(demo.url)
+        demo.serve_forever()

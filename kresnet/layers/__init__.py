@@ -1,0 +1,37 @@
+"""What networks are made of: the few layers that Keras lacks, and the calls that networks are written in."""
+
+from kresnet.layers.calls import (
+    ACTIVATIONS,
+    activation,
+    conv,
+    depthwise_conv,
+    drop_path,
+    max_pool,
+    norm,
+    padded_identity,
+    squeeze_excite,
+)
+from kresnet.layers.fake_quantize import FakeQuantize, QuantizedConv2D, QuantizedDense, QuantizedDepthwiseConv2D
+from kresnet.layers.grouped import GroupedConv2D
+from kresnet.layers.initializers import VarianceScaling, he_normal
+from kresnet.layers.padding import EdgePadding2D
+
+__all__ = [
+    "ACTIVATIONS",
+    "EdgePadding2D",
+    "FakeQuantize",
+    "GroupedConv2D",
+    "QuantizedConv2D",
+    "QuantizedDense",
+    "QuantizedDepthwiseConv2D",
+    "VarianceScaling",
+    "activation",
+    "conv",
+    "depthwise_conv",
+    "drop_path",
+    "he_normal",
+    "max_pool",
+    "norm",
+    "padded_identity",
+    "squeeze_excite",
+]

@@ -1,0 +1,1 @@
+"""Inverted residuals: MobileNet V1 and V2, EfficientNet."""

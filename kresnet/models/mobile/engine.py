@@ -1,0 +1,174 @@
+"""Inverted residuals: a table in the papers' columns, and the engine that builds it.
+
+Sandler et al. 2018, arXiv:1801.04381 (MobileNetV2); Tan and Le 2019, arXiv:1905.11946 (EfficientNet), whose MBConv is
+the same block with squeeze-and-excitation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import keras
+
+from kresnet import checks
+from kresnet.layers import ACTIVATIONS, activation, conv, depthwise_conv, drop_path, norm, squeeze_excite
+from kresnet.models.ends import FeatureMap
+from kresnet.models.family import Family, Spec
+from kresnet.models.mobile.layouts import LAYOUTS
+from kresnet.models.scaling import make_divisible, multiplied_depth
+
+
+class Row(NamedTuple):
+    """A stage: a line of the paper's table."""
+
+    t: int  # expansion: the depthwise convolution has t times the block's input channels; 1: no expansion
+    c: int  # channels of the output
+    n: int  # blocks
+    s: int  # stride of the first block
+    k: int = 3  # side of the depthwise kernel in pixels, odd
+    se: float = 0.0  # squeeze-and-excitation's width as a fraction of the block's input; 0: there is none
+
+
+MOBILENETV2 = (
+    Row(1, 16, 1, 1),
+    Row(6, 24, 2, 2),
+    Row(6, 32, 3, 2),
+    Row(6, 64, 4, 2),
+    Row(6, 96, 3, 1),
+    Row(6, 160, 3, 2),
+    Row(6, 320, 1, 1),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class InvertedSpec(Spec):
+    """A network of inverted residuals. The defaults are MobileNetV2's.
+
+    Raises:
+        ValueError: if a field makes no sense.
+    """
+
+    table: tuple[Row, ...] = MOBILENETV2  # rows (t, c, n, s, k, se), or their first four columns
+    stem_width: int = 32  # channels of the first convolution
+    head_width: int | None = 1280  # channels of the last 1x1 convolution; None: there is none
+    width_multiplier: float = 1.0  # times all channels, to a multiple of 8
+    depth_multiplier: float = 1.0  # times all blocks of a stage, rounded up
+    fixed_ends: bool = False  # stem, head, and the first and last stage's depth are not multiplied (Lite)
+    head_never_shrinks: bool = False  # the head is not multiplied by less than 1 (MobileNetV2)
+    linear: bool = True  # no activation behind a block's last convolution
+    shortcut: bool = True  # where a block's input and output have the same shape
+    activation: str = "relu6"  # one of `kresnet.layers.ACTIVATIONS`; squeeze-and-excitation has it too
+    padding: str = "symmetric"  # as PyTorch's weights want it; "same": as TensorFlow's do
+    drop_path_rate: float = 0.0  # the first block's is 0, and what would be the next after the last block has this
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._set(table=_checked_table(self.table))
+        checks.integer("stem_width", self.stem_width)
+        if self.head_width is not None:
+            checks.integer("head_width", self.head_width)
+        for name in ("width_multiplier", "depth_multiplier"):
+            checks.number(name, getattr(self, name), 0.01, 100, "in [0.01, 100)")
+        for name in ("fixed_ends", "head_never_shrinks", "linear", "shortcut"):
+            checks.boolean(name, getattr(self, name))
+        checks.choice("activation", self.activation, ACTIVATIONS)
+        checks.choice("padding", self.padding, ("symmetric", "same"))
+        checks.number("drop_path_rate", self.drop_path_rate, 0, 1, "a fraction in [0, 1)")
+
+    @property
+    def stride(self) -> int:
+        return 2 * math.prod(row.s for row in self.table)
+
+    def scaled(self, depth: float, width: float) -> InvertedSpec:
+        return dataclasses.replace(
+            self, depth_multiplier=self.depth_multiplier * depth, width_multiplier=self.width_multiplier * width
+        )
+
+    def channels(self, width: int) -> int:
+        """Returns a width of the table, multiplied: to a multiple of 8 that loses at most a tenth."""
+        return width if self.width_multiplier == 1 else make_divisible(width * self.width_multiplier, 8, keep=0.9)
+
+    @property
+    def stem_channels(self) -> int:
+        return self.stem_width if self.fixed_ends else self.channels(self.stem_width)
+
+    @property
+    def head_channels(self) -> int | None:
+        if self.head_width is None or self.fixed_ends:
+            return self.head_width
+        channels = self.channels(self.head_width)
+        return max(channels, self.head_width) if self.head_never_shrinks else channels
+
+    def stages(self) -> Iterator[Row]:
+        """Yields the table's rows, multiplied."""
+        for i, row in enumerate(self.table):
+            end = self.fixed_ends and i in (0, len(self.table) - 1)
+            depth = row.n if end else multiplied_depth(row.n, self.depth_multiplier)
+            yield row._replace(c=self.channels(row.c), n=depth)
+
+
+def _checked_table(table: Any) -> tuple[Row, ...]:
+    try:
+        rows = tuple(Row(*row) for row in table)
+    except TypeError:
+        raise ValueError(f"`table` must hold rows (t, c, n, s, k, se). Received: table={table!r}") from None
+    checks.require(len(rows) > 0, "`table` must hold at least one row", table=table)
+    for row in rows:
+        whole = all(isinstance(value, int) and not isinstance(value, bool) and value > 0 for value in row[:5])
+        checks.require(whole, "A row's t, c, n, s and k must be positive integers", row=row)
+        checks.require(
+            row.s in (1, 2) and row.k % 2 == 1, "A row's stride s is 1 or 2, and its kernel k is odd", row=row
+        )
+        checks.number("se", row.se, 0, 1.0001, "a fraction in [0, 1]")
+    return rows
+
+
+def inverted(x: Any, spec: InvertedSpec) -> tuple[Any, dict[str, FeatureMap]]:
+    """Builds stem, stages and head. Stage 1 of the papers is the stem."""
+    x = conv(x, spec.stem_channels, 3, stride=2, padding=spec.padding, name="stem_conv")
+    x = _norm_act(x, spec, "stem_norm", "stem_act")
+    maps, stride = {"stem": FeatureMap(x, 2)}, 2
+    rows = list(spec.stages())
+    total, number = sum(row.n for row in rows), 0
+    for stage, row in enumerate(rows, 2):
+        for i in range(row.n):
+            rate = spec.drop_path_rate * number / total
+            x = _block(x, row, row.s if i == 0 else 1, spec, rate, f"stage{stage}_block{i + 1}")
+            number += 1
+        stride *= row.s
+        maps[f"stage{stage}"] = FeatureMap(x, stride)
+    if spec.head_channels:
+        x = _norm_act(conv(x, spec.head_channels, 1, name="head_conv"), spec, "head_norm", "head_act")
+    return x, maps
+
+
+def _block(x: Any, row: Row, stride: int, spec: InvertedSpec, drop_path_rate: float, name: str) -> Any:
+    """Expands, convolves each channel by itself, rescales the channels, projects, and adds the input."""
+    shortcut, channels, i = x, x.shape[-1], 1
+    if row.t > 1:
+        x = _norm_act(conv(x, channels * row.t, 1, name=f"{name}_conv1"), spec, f"{name}_norm1", f"{name}_act1")
+        i = 2
+    x = depthwise_conv(x, row.k, stride=stride, padding=spec.padding, name=f"{name}_conv{i}")
+    x = _norm_act(x, spec, f"{name}_norm{i}", f"{name}_act{i}")
+    if row.se:
+        x = squeeze_excite(x, max(1, round(channels * row.se)), activation=spec.activation, name=f"{name}_se")
+    x = _norm(conv(x, row.c, 1, name=f"{name}_conv{i + 1}"), spec, f"{name}_norm{i + 1}")
+    if not spec.linear:
+        x = activation(x, spec.activation, name=f"{name}_act{i + 1}")
+    if spec.shortcut and stride == 1 and channels == row.c:
+        x = keras.layers.Add(name=f"{name}_add")([shortcut, drop_path(x, drop_path_rate, name=f"{name}_drop_path")])
+    return x
+
+
+def _norm(x: Any, spec: InvertedSpec, name: str) -> Any:
+    return norm(x, epsilon=spec.epsilon, momentum=spec.momentum, name=name)
+
+
+def _norm_act(x: Any, spec: InvertedSpec, norm_name: str, activation_name: str) -> Any:
+    return activation(_norm(x, spec, norm_name), spec.activation, name=activation_name)
+
+
+INVERTED = Family("inverted residuals", InvertedSpec, inverted, layouts=LAYOUTS)

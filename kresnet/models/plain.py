@@ -1,0 +1,138 @@
+"""Plain networks: stages of convolutions, each ending in a pooling, and dense layers on the flattened last map.
+
+Simonyan and Zisserman 2015, arXiv:1409.1556 (VGG).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import keras
+
+from kresnet import checks
+from kresnet.layers import ACTIVATIONS, activation, conv, he_normal, norm
+from kresnet.models.ends import FeatureMap, predictions
+from kresnet.models.family import Family, Spec
+from kresnet.models.registry import variant
+from kresnet.models.scaling import make_divisible, multiplied_depth
+from kresnet.weights.forms import flattened
+from kresnet.weights.layout import HEAD, Layout
+
+# Height and width of the map that the first dense layer takes, whatever the size of the image.
+HEAD_SIZE = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class PlainSpec(Spec):
+    """A plain network of 3x3 convolutions. The defaults are VGG-11's (configuration A).
+
+    Raises:
+        ValueError: if a field, or two together, make no sense.
+    """
+
+    depths: tuple[int, ...] = (1, 1, 2, 2, 2)  # convolutions in each stage
+    widths: tuple[int, ...] = (64, 128, 256, 512, 512)  # channels of each stage
+    batch_norm: bool = False  # after each convolution
+    dense_widths: tuple[int, ...] = (4096, 4096)  # of the layers before the classifier
+    activation: str = "relu"  # one of `kresnet.layers.ACTIVATIONS`
+    head_dropout_rate: float = 0.5  # after each of the dense layers
+
+    def __post_init__(self):
+        super().__post_init__()
+        depths, widths = checks.integers("depths", self.depths), checks.integers("widths", self.widths)
+        checks.require(len(depths) == len(widths), "`depths` and `widths` must match", depths=depths, widths=widths)
+        dense_widths = checks.integers("dense_widths", self.dense_widths) if self.dense_widths else ()
+        self._set(depths=depths, widths=widths, dense_widths=dense_widths)
+        checks.boolean("batch_norm", self.batch_norm)
+        checks.choice("activation", self.activation, ACTIVATIONS)
+
+    @property
+    def stride(self) -> int:
+        return 2 ** len(self.depths)
+
+    def scaled(self, depth: float, width: float) -> PlainSpec:
+        """Widths go to multiples of 8; the dense layers keep theirs."""
+        widths = tuple(w if width == 1 else make_divisible(w * width) for w in self.widths)
+        return replace(self, depths=tuple(multiplied_depth(n, depth) for n in self.depths), widths=widths)
+
+
+def plain(x: Any, spec: PlainSpec) -> tuple[Any, dict[str, FeatureMap]]:
+    """Builds the stages. Each one's feature map is what its pooling takes."""
+    maps = {}
+    for stage, (depth, width) in enumerate(zip(spec.depths, spec.widths, strict=True), 1):
+        for i in range(1, depth + 1):
+            x = conv(x, width, 3, bias=True, name=f"stage{stage}_conv{i}")
+            if spec.batch_norm:
+                x = norm(x, epsilon=spec.epsilon, momentum=spec.momentum, name=f"stage{stage}_norm{i}")
+            x = activation(x, spec.activation, name=f"stage{stage}_act{i}")
+        maps["stem" if stage == 1 else f"stage{stage}"] = FeatureMap(x, 2 ** (stage - 1))
+        x = keras.layers.MaxPooling2D(2, name=f"stage{stage}_pool")(x)
+    return x, maps
+
+
+def dense_classifier(x: Any, spec: PlainSpec, classes: int, classifier_activation: str | None) -> Any:
+    """Averages the map to 7x7, flattens it, and classifies by dense layers with dropout."""
+    size = x.shape[1:3]
+    checks.require(None not in size, "Dense layers need a whole `input_shape`", feature_map=tuple(x.shape[1:]))
+    if all(side % HEAD_SIZE == 0 for side in size):
+        windows = tuple(side // HEAD_SIZE for side in size)
+        x = keras.layers.AveragePooling2D(windows, name="head_pool")(x) if windows != (1, 1) else x
+    else:  # windows of different sizes
+        x = keras.layers.AdaptiveAveragePooling2D(HEAD_SIZE, name="head_pool")(x)
+    x = keras.layers.Flatten(name="head_flatten")(x)
+    for i, width in enumerate(spec.dense_widths, 1):
+        x = keras.layers.Dense(width, kernel_initializer=he_normal(), name=f"head_dense{i}")(x)
+        x = activation(x, spec.activation, name=f"head_act{i}")
+        if spec.head_dropout_rate:
+            x = keras.layers.Dropout(spec.head_dropout_rate, name=f"head_dropout{i}")(x)
+    return predictions(x, classes, classifier_activation)
+
+
+def _sequential(kind: str, match: re.Match, layers: Sequence[str]) -> str:
+    """Numbers torchvision's `features`: convolutions, norms, activations and poolings in one row."""
+    stage, number = int(match["stage"]), int(match["i"])
+    each = 3 if any("_norm" in layer for layer in layers) else 2
+    convs = [tuple(map(int, found.groups())) for layer in layers if (found := re.match(r"stage(\d+)_conv(\d+)", layer))]
+    before = sum(conv < (stage, number) for conv in convs)
+    return f"features.{each * before + stage - 1 + (kind == 'norm')}"
+
+
+def _in_head(match: re.Match, layers: Sequence[str]) -> str:
+    """Numbers torchvision's `classifier`: dense layers, activations and dropouts in one row."""
+    dense = sum(layer.startswith("head_dense") for layer in layers)
+    return f"classifier.{3 * (dense if match.group() == HEAD else int(match['i']) - 1)}"
+
+
+TORCHVISION = Layout(
+    "VGG, torchvision's",
+    {
+        r"stage(?P<stage>\d+)_conv(?P<i>\d+)": functools.partial(_sequential, "conv"),
+        r"stage(?P<stage>\d+)_norm(?P<i>\d+)": functools.partial(_sequential, "norm"),
+        r"head_dense(?P<i>\d+)": _in_head,
+        HEAD: _in_head,
+    },
+    forms={"head_dense1": flattened(HEAD_SIZE, HEAD_SIZE)},
+    head="classifier.",
+)
+
+PLAIN = Family("plain", PlainSpec, plain, head=dense_classifier, layouts=(TORCHVISION,))
+
+PAPER = "1409.1556"
+A = PlainSpec()
+B = replace(A, depths=(2, 2, 2, 2, 2))
+D = replace(A, depths=(2, 2, 3, 3, 3))
+E = replace(A, depths=(2, 2, 4, 4, 4))
+
+VGG11 = variant("VGG11", PLAIN, A, paper=PAPER)
+VGG13 = variant("VGG13", PLAIN, B, paper=PAPER)
+VGG16 = variant("VGG16", PLAIN, D, paper=PAPER)
+VGG19 = variant("VGG19", PLAIN, E, paper=PAPER)
+VGG11_BN = variant("VGG11_BN", PLAIN, replace(A, batch_norm=True), paper=PAPER)
+VGG13_BN = variant("VGG13_BN", PLAIN, replace(B, batch_norm=True), paper=PAPER)
+VGG16_BN = variant("VGG16_BN", PLAIN, replace(D, batch_norm=True), paper=PAPER)
+VGG19_BN = variant("VGG19_BN", PLAIN, replace(E, batch_norm=True), paper=PAPER)

@@ -1,0 +1,106 @@
+"""All published networks by key, and the one list of the families that they come from."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+from typing import Any
+
+import keras
+
+from kresnet import checks
+from kresnet.models import catalogue
+from kresnet.models.build import Builder, Published, make_builder
+from kresnet.models.family import Family, Spec
+
+# The modules that register networks. A new family's goes here.
+FAMILIES = (
+    "kresnet.models.plain",
+    "kresnet.models.residual.networks",
+    "kresnet.models.mobile.mobilenet",
+    "kresnet.models.mobile.efficientnet",
+)
+
+_builders: dict[str, Builder] = {}
+
+
+def variant(name: str, family: Family, spec: Spec, *, paper: str, key: str | None = None, **options: Any) -> Builder:
+    """Makes the builder of a published network and registers it.
+
+    Args:
+        name: the builder's name, the paper's in Keras's case.
+        family: which builds it.
+        spec: the network, as its difference from another's.
+        paper: arXiv number of the paper that describes it.
+        key: the registry's key. Default: the name in lower case.
+        **options: `size`, `classes` and `alpha_is_width` of `Published`.
+
+    Raises:
+        ValueError: if there is a network of that key already.
+    """
+    builder = make_builder(Published(name, family, spec, paper, key or name.lower(), **options))
+    checks.require(builder.key not in _builders, "There is a network of that key already", key=builder.key, name=name)
+    _builders[builder.key] = builder
+    return builder
+
+
+def base(name: str, family: Family, spec: Spec, *, paper: str) -> Builder:
+    """Makes the builder of a family's base, for networks that nobody has named: it is in no list."""
+    return make_builder(Published(name, family, spec, paper, name.lower()))
+
+
+def create_model(key: str, *args: Any, **kwargs: Any) -> keras.Model:
+    """Builds a network by its registry key.
+
+    Args:
+        key: one of `list_models()`, such as "resnet50".
+        *args, **kwargs: the builder's own, such as `classes=10`.
+
+    Raises:
+        ValueError: if there is no such key; it names the closest ones.
+    """
+    return get_builder(key)(*args, **kwargs)
+
+
+def get_builder(key: str) -> Builder:
+    """Returns the builder of a registry key.
+
+    Raises:
+        ValueError: if there is no such key; it names the closest ones.
+    """
+    _import_families()
+    if not isinstance(key, str) or key not in _builders:
+        hint = checks.closest(key, _builders)
+        raise ValueError(f"There is no network of that name; `list_models()` gives all.{hint} Received: key={key!r}")
+    return _builders[key]
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Lists the registry's keys.
+
+    Args:
+        pattern: which keys, with the wildcards * and ?, such as "resnet*d".
+
+    Returns:
+        The keys that match, sorted as people do: resnet18 before resnet110.
+    """
+    _import_families()
+    return sorted((key for key in _builders if fnmatch.fnmatchcase(key, pattern)), key=catalogue.natural)
+
+
+def named(name: str) -> Builder:
+    """Returns the builder of a name, such as ResNet50, or ResNet, which is in no list.
+
+    Raises:
+        AttributeError: if there is none; it names the closest ones.
+    """
+    modules = _import_families()
+    found = [value for module in modules if hasattr(value := getattr(module, name, None), "key")]
+    if not found:
+        hint = checks.closest(name, [builder.__name__ for builder in _builders.values()])
+        raise AttributeError(f"module 'kresnet' has no attribute {name!r}.{hint}")
+    return found[0]
+
+
+def _import_families() -> list[Any]:
+    return [importlib.import_module(module) for module in FAMILIES]

@@ -1,0 +1,1 @@
+"""Residual networks: ResNet, ResNeXt, SE-ResNet, wide ones, for ImageNet and CIFAR."""

@@ -1,0 +1,140 @@
+"""The residual engine: stem, two kinds of block, and with them every residual network.
+
+He et al. 2015, arXiv:1512.03385 (post-activation); He et al. 2016, arXiv:1603.05027 (pre-activation).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from kresnet.layers import activation, conv, drop_path, max_pool, norm, padded_identity, squeeze_excite
+from kresnet.models.ends import FeatureMap
+from kresnet.models.family import Family
+from kresnet.models.residual.layouts import LAYOUTS
+from kresnet.models.residual.spec import Block, Conv, ResNetSpec, blocks
+from kresnet.models.scaling import make_divisible
+
+
+def resnet(x: Any, spec: ResNetSpec) -> tuple[Any, dict[str, FeatureMap]]:
+    """Builds stem, stages and, of a pre-activation network, the final norm. Stage 1 of the papers is the stem."""
+    x, stem_stride, maps = _stem(x, spec)
+    block = _preactivation_block if spec.preactivation else _block
+    for stage, stride, rows in blocks(spec, stem_stride):
+        for row in rows:
+            x = block(x, row, spec)
+        maps[stage] = FeatureMap(x, stride)
+    if spec.has_final_norm:
+        x = _activation(_norm(x, spec, "head_norm"), spec, "head_out")
+    return x, maps
+
+
+def _stem(x: Any, spec: ResNetSpec) -> tuple[Any, int, dict[str, FeatureMap]]:
+    """Returns the feature map, its stride, and the map before the pooling as "stem"."""
+    width = spec.stem_channels
+    if spec.stem == "deep":
+        rows = [Conv(width // 2, 3, 2), Conv(width // 2, 3), Conv(width, 3)]
+        names = ["1", "2", "3"]
+    else:
+        rows = [Conv(width, 7, 2) if spec.stem == "conv7" else Conv(width, 3)]
+        names = [""]
+    for name, row in zip(names, rows, strict=True):
+        x = _conv(x, row, f"stem_conv{name}")
+        # A pre-activation network's first block brings the norm and activation that follow the last convolution.
+        if not (spec.preactivation and row is rows[-1]):
+            x = _activation(_norm(x, spec, f"stem_norm{name}"), spec, f"stem_act{name}")
+    maps = {"stem": FeatureMap(x, rows[0].stride)}
+    if spec.stem == "conv3":
+        return x, 1, maps
+    nonnegative = spec.activation in ("relu", "relu6") and not spec.preactivation
+    return max_pool(x, nonnegative=nonnegative, padding=spec.stem_pool, name="stem_pool"), 4, maps
+
+
+def _block(x: Any, block: Block, spec: ResNetSpec) -> Any:
+    """Post-activation, v1: convolution, norm, activation, and the last activation behind the sum."""
+    shortcut, last = _shortcut(x, x, block, spec), len(block.convs)
+    for i, row in enumerate(block.convs, 1):
+        if i == last:
+            x = _dropout(x, block, spec)
+        x = _conv(x, row, f"{block.name}_conv{i}")
+        x = _norm(x, spec, f"{block.name}_norm{i}", zero_gamma=i == last and spec.zero_init_residual)
+        if i < last:
+            x = _activation(x, spec, f"{block.name}_act{i}")
+    x = _merge(x, shortcut, block, spec)
+    return _activation(x, spec, f"{block.name}_out")
+
+
+def _preactivation_block(x: Any, block: Block, spec: ResNetSpec) -> Any:
+    """Pre-activation, v2: norm, activation, convolution, and nothing behind the sum."""
+    y, last = x, len(block.convs)
+    for i, row in enumerate(block.convs, 1):
+        y = _activation(_norm(y, spec, f"{block.name}_norm{i}"), spec, f"{block.name}_act{i}")
+        if i == 1:
+            shortcut = _shortcut(x, y, block, spec)
+        if i == last:
+            y = _dropout(y, block, spec)
+        y = _conv(y, row, f"{block.name}_conv{i}", zero=i == last and spec.zero_init_residual)
+    return _merge(y, shortcut, block, spec)
+
+
+def _shortcut(x: Any, activated: Any, block: Block, spec: ResNetSpec) -> Any | None:
+    """Returns what a block adds to its branch: x itself where the shapes agree, and None in a plain network.
+
+    `activated` is x behind the block's first activation in a pre-activation network, and what a projection starts from.
+    """
+    if spec.shortcut == "none":
+        return None
+    if block.stride == 1 and block.filters == x.shape[-1]:
+        return activated if block.first and spec.shared_entry else x
+    x, stride, name = activated, block.stride, f"{block.name}_shortcut"
+    if spec.shortcut == "pad":
+        return padded_identity(x, block.filters, stride=stride, name=f"{name}_pad")
+    kernel, dilation = 1, 1
+    if spec.shortcut == "conv3" and (stride > 1 or block.dilation > 1):
+        kernel, dilation = 3, next(row.dilation for row in block.convs if row.kernel == 3)
+    if spec.shortcut == "avg_conv":
+        x, stride = _average(x, stride, block.dilation, f"{name}_pool"), 1
+    x = _conv(x, Conv(block.filters, kernel, stride, 1, dilation), f"{name}_conv")
+    return x if spec.preactivation else _norm(x, spec, f"{name}_norm")
+
+
+def _average(x: Any, stride: int, dilation: int, name: str) -> Any:
+    """Averages 2x2 pixels before D's projection, which so sees all of them; nothing where the block does not stride.
+
+    He et al. 2019, arXiv:1812.01187, section 4.2. Where a stage dilates instead of striding, timm averages 2x2 pixels
+    all the same, one step apart, and counts the zeros that it pads with.
+    """
+    if stride == 1 and dilation > 1:
+        x = keras.layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(x)
+        return keras.layers.AveragePooling2D(2, 1, "valid", name=name)(x)
+    return keras.layers.AveragePooling2D(2, 2, "same", name=name)(x) if stride > 1 else x
+
+
+def _merge(x: Any, shortcut: Any | None, block: Block, spec: ResNetSpec) -> Any:
+    """Rescales the branch's channels, drops it for some samples in training, and adds the shortcut."""
+    if spec.se_reduction:
+        x = squeeze_excite(x, make_divisible(block.filters / spec.se_reduction), name=f"{block.name}_se")
+    x = drop_path(x, block.drop_path_rate, name=f"{block.name}_drop_path")
+    return x if shortcut is None else keras.layers.Add(name=f"{block.name}_add")([shortcut, x])
+
+
+def _conv(x: Any, row: Conv, name: str, zero: bool = False) -> Any:
+    filters, kernel, stride, groups, dilation = row
+    return conv(x, filters, kernel, stride=stride, groups=groups, dilation=dilation, zero=zero, name=name)
+
+
+def _norm(x: Any, spec: ResNetSpec, name: str, zero_gamma: bool = False) -> Any:
+    return norm(x, epsilon=spec.epsilon, momentum=spec.momentum, zero_gamma=zero_gamma, name=name)
+
+
+def _activation(x: Any, spec: ResNetSpec, name: str) -> Any:
+    return activation(x, spec.activation, name=name)
+
+
+def _dropout(x: Any, block: Block, spec: ResNetSpec) -> Any:
+    """Zagoruyko and Komodakis 2016, arXiv:1605.07146, section 2.4."""
+    return keras.layers.Dropout(spec.dropout_rate, name=f"{block.name}_dropout")(x) if spec.dropout_rate else x
+
+
+RESIDUAL = Family("residual", ResNetSpec, resnet, layouts=LAYOUTS)

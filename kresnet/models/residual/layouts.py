@@ -1,0 +1,99 @@
+"""The names that residual networks' layers have in PyTorch's checkpoints."""
+
+from __future__ import annotations
+
+from kresnet.weights.layout import BLOCK, Layout
+
+_DEEP_STEM = {"stem_conv1": "conv1.0", "stem_norm1": "conv1.1", "stem_conv2": "conv1.3", "stem_norm2": "conv1.4"}
+
+RESNET = Layout(
+    "ResNet, torchvision's and timm's",
+    {
+        "stem_conv": "conv1",
+        "stem_norm": "bn1",
+        **_DEEP_STEM,
+        "stem_conv3": "conv1.6",
+        "stem_norm3": "bn1",
+        BLOCK + r"conv(?P<i>\d)": "layer{stage_1}.{block_1}.conv{i}",
+        BLOCK + r"norm(?P<i>\d)": "layer{stage_1}.{block_1}.bn{i}",
+        BLOCK + "shortcut_conv": "layer{stage_1}.{block_1}.downsample.0",
+        BLOCK + "shortcut_norm": "layer{stage_1}.{block_1}.downsample.1",
+        BLOCK + "se_reduce": "layer{stage_1}.{block_1}.se.fc1",
+        BLOCK + "se_expand": "layer{stage_1}.{block_1}.se.fc2",
+        "predictions": "fc",
+    },
+)
+RESNET_D = RESNET.but(  # the average pooling counts as a module
+    "ResNet-D, timm's",
+    {
+        BLOCK + "shortcut_conv": "layer{stage_1}.{block_1}.downsample.1",
+        BLOCK + "shortcut_norm": "layer{stage_1}.{block_1}.downsample.2",
+    },
+)
+LEGACY_SENET = RESNET.but(
+    "SENet, timm's legacy",
+    {
+        "stem_conv": "layer0.conv1",
+        "stem_norm": "layer0.bn1",
+        r"stem_conv(?P<i>\d)": "layer0.conv{i}",
+        r"stem_norm(?P<i>\d)": "layer0.bn{i}",
+        BLOCK + "se_reduce": "layer{stage_1}.{block_1}.se_module.fc1",
+        BLOCK + "se_expand": "layer{stage_1}.{block_1}.se_module.fc2",
+        "predictions": "last_linear",
+    },
+)
+RESNETV2 = Layout(
+    "ResNetV2, timm's",
+    {
+        r"stem_conv(?P<i>\d?)": "stem.conv{i}",
+        r"stem_norm(?P<i>\d?)": "stem.norm{i}",
+        BLOCK + r"(?P<part>(conv|norm)\d)": "stages.{stage_2}.blocks.{block_1}.{part}",
+        BLOCK + "shortcut_(?P<part>conv|norm)": "stages.{stage_2}.blocks.{block_1}.downsample.{part}",
+        "head_norm": "norm",
+        "predictions": "head.fc",
+    },
+)
+# What many hold who trained on CIFAR with the code of github.com/akamaster/pytorch_resnet_cifar10 and
+# github.com/kuangliu/pytorch-cifar, which name alike, github.com/xternalz/WideResNet-pytorch and
+# github.com/prlz77/ResNeXt.pytorch.
+AKAMASTER_KUANGLIU = Layout(
+    "akamaster's and kuangliu's for CIFAR",
+    {
+        "stem_conv": "conv1",
+        "stem_norm": "bn1",
+        BLOCK + r"conv(?P<i>\d)": "layer{stage_1}.{block_1}.conv{i}",
+        BLOCK + r"norm(?P<i>\d)": "layer{stage_1}.{block_1}.bn{i}",
+        BLOCK + "shortcut_conv": "layer{stage_1}.{block_1}.shortcut.0",
+        BLOCK + "shortcut_norm": "layer{stage_1}.{block_1}.shortcut.1",
+        "predictions": "linear",
+    },
+)
+XTERNALZ = Layout(
+    "xternalz's WideResNet",
+    {
+        "stem_conv": "conv1",
+        BLOCK + r"conv(?P<i>\d)": "block{stage_1}.layer.{block_1}.conv{i}",
+        BLOCK + r"norm(?P<i>\d)": "block{stage_1}.layer.{block_1}.bn{i}",
+        BLOCK + "shortcut_conv": "block{stage_1}.layer.{block_1}.convShortcut",
+        "head_norm": "bn1",
+        "predictions": "fc",
+    },
+)
+_BOTTLENECK = "stage_{stage_1}.stage_{stage_1}_bottleneck_{block_1}"
+PRLZ77 = Layout(
+    "prlz77's ResNeXt",
+    {
+        "stem_conv": "conv_1_3x3",
+        "stem_norm": "bn_1",
+        BLOCK + "conv1": f"{_BOTTLENECK}.conv_reduce",
+        BLOCK + "norm1": f"{_BOTTLENECK}.bn_reduce",
+        BLOCK + "conv2": f"{_BOTTLENECK}.conv_conv",
+        BLOCK + "norm2": f"{_BOTTLENECK}.bn",
+        BLOCK + "conv3": f"{_BOTTLENECK}.conv_expand",
+        BLOCK + "norm3": f"{_BOTTLENECK}.bn_expand",
+        BLOCK + "shortcut_conv": f"{_BOTTLENECK}.shortcut.shortcut_conv",
+        BLOCK + "shortcut_norm": f"{_BOTTLENECK}.shortcut.shortcut_bn",
+        "predictions": "classifier",
+    },
+)
+LAYOUTS = (RESNET, RESNET_D, LEGACY_SENET, RESNETV2, AKAMASTER_KUANGLIU, XTERNALZ, PRLZ77)

@@ -1,0 +1,195 @@
+"""What a residual network is: the fields of its spec, and the blocks that they stand for."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from kresnet import checks
+from kresnet.layers import ACTIVATIONS
+from kresnet.models.family import Spec
+from kresnet.models.scaling import make_divisible, multiplied_depth
+
+STEMS = ("conv7", "deep", "conv3")
+SHORTCUTS = ("conv", "avg_conv", "conv3", "pad", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class ResNetSpec(Spec):
+    """A residual network. The defaults are ResNet-50's (v1.5).
+
+    Raises:
+        ValueError: if a field, or two together, make no sense.
+    """
+
+    depths: tuple[int, ...] = (3, 4, 6, 3)  # blocks in each stage
+    widths: tuple[int, ...] = (64, 128, 256, 512)  # channels of each stage's blocks, before expansion
+    expansion: int = 4  # 1: basic block, two 3x3; more: bottleneck, whose output has expansion * width channels
+    groups: int = 1  # ResNeXt's cardinality: groups of the bottleneck's 3x3
+    group_width: int | None = None  # channels in each group at the first stage; None: the stage's width / groups
+    entry_divisor: int = 1  # the bottleneck's first 1x1 has this times fewer channels than its 3x3 (SENet-154: 2)
+    se_reduction: int | None = None  # squeeze-and-excitation's ratio; None: there is none
+    stem: str = "conv7"  # 7x7 and max pooling; "deep": three 3x3 and max pooling (C, D); "conv3": one 3x3 (CIFAR)
+    stem_width: int | None = None  # channels of the stem; None: the first stage's width
+    stem_pool: str = "symmetric"  # the max pooling's padding; "ceil": only at the end, as Caffe's
+    shortcut: str = "conv"  # option B; "avg_conv" (D), "conv3" (SENet-154), "pad" (option A), "none" (plain networks)
+    stride_in: str = "3x3"  # where the bottleneck strides; "1x1": v1 as printed; "3x3": v1.5
+    preactivation: bool = False  # v2
+    shared_entry: bool = False  # v2: the first block's shortcut starts behind its activation too (1603.05027, appendix)
+    final_norm: bool | None = True  # v2: norm and activation behind the last block; None: unless the stem is "conv3"
+    activation: str = "relu"  # one of `kresnet.layers.ACTIVATIONS`
+    output_stride: int = 32  # 8 or 16: the later stages dilate instead of striding
+    zero_init_residual: bool = False  # blocks start as identities (arXiv:1706.02677, section 5.1)
+    drop_path_rate: float = 0.0  # the last block's probability of being dropped; the others' rise to it linearly
+    dropout_rate: float = 0.0  # before a block's last convolution (WRN: 0.3)
+
+    def __post_init__(self):
+        super().__post_init__()
+        depths, widths = checks.integers("depths", self.depths), checks.integers("widths", self.widths)
+        checks.require(len(depths) == len(widths), "`depths` and `widths` must match", depths=depths, widths=widths)
+        self._set(depths=depths, widths=widths)
+        for name in ("expansion", "groups", "entry_divisor"):
+            checks.integer(name, getattr(self, name))
+        for name in ("group_width", "se_reduction", "stem_width"):
+            if getattr(self, name) is not None:
+                checks.integer(name, getattr(self, name))
+        for name in ("preactivation", "shared_entry", "zero_init_residual"):
+            checks.boolean(name, getattr(self, name))
+        checks.choice("final_norm", self.final_norm, (True, False, None))
+        checks.choice("stem", self.stem, STEMS)
+        checks.choice("stem_pool", self.stem_pool, ("symmetric", "ceil"))
+        checks.choice("shortcut", self.shortcut, SHORTCUTS)
+        checks.choice("stride_in", self.stride_in, ("1x1", "3x3"))
+        checks.choice("activation", self.activation, ACTIVATIONS)
+        checks.choice("output_stride", checks.integer("output_stride", self.output_stride), (8, 16, 32))
+        for name in ("drop_path_rate", "dropout_rate"):
+            checks.number(name, getattr(self, name), 0, 1, "a fraction in [0, 1)")
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        groups, widths, bottleneck = self.groups, self.widths, self.expansion > 1
+        checks.require(
+            bottleneck or (groups == 1 and self.group_width is None and self.entry_divisor == 1),
+            "Groups and their width shape a bottleneck's 3x3; a basic block (`expansion=1`) has none",
+            groups=groups,
+            group_width=self.group_width,
+            entry_divisor=self.entry_divisor,
+        )
+        for stage in range(len(widths)):
+            inner = self.inner_width(stage)
+            checks.require(
+                inner > 0 and inner % groups == 0 and inner % self.entry_divisor == 0,
+                f"Stage {stage + 2}'s 3x3 has {inner} channels, which `groups` and `entry_divisor` must divide",
+                groups=groups,
+                entry_divisor=self.entry_divisor,
+                widths=widths,
+            )
+        checks.require(
+            self.stem != "deep" or self.stem_channels % 2 == 0,
+            "A deep stem starts with half its width, which must be even",
+            stem=self.stem,
+            stem_width=self.stem_channels,
+        )
+        channels = (self.stem_channels, *(width * self.expansion for width in widths))
+        checks.require(
+            self.shortcut != "pad" or all(a <= b for a, b in itertools.pairwise(channels)),
+            "A padded shortcut cannot drop channels, so no stage may be narrower than the one before",
+            shortcut=self.shortcut,
+            channels=channels,
+        )
+        checks.require(
+            self.shortcut != "none" or not (self.zero_init_residual or self.drop_path_rate),
+            "Without shortcuts a branch that is zeroed or dropped leaves nothing",
+            shortcut=self.shortcut,
+            zero_init_residual=self.zero_init_residual,
+            drop_path_rate=self.drop_path_rate,
+        )
+
+    @property
+    def stem_channels(self) -> int:
+        return self.stem_width or self.widths[0]
+
+    @property
+    def has_final_norm(self) -> bool:
+        wanted = self.stem != "conv3" if self.final_norm is None else self.final_norm
+        return self.preactivation and wanted
+
+    def inner_width(self, stage: int) -> int:
+        """Channels of the bottleneck's 3x3 in the stage of that index, the first being 0."""
+        if self.group_width is None:
+            return self.widths[stage]
+        return self.group_width * self.widths[stage] // self.widths[0] * self.groups
+
+    @property
+    def stride(self) -> int:
+        whole = (1 if self.stem == "conv3" else 4) * 2 ** (len(self.depths) - 1)
+        return min(whole, self.output_stride)
+
+    def scaled(self, depth: float, width: float) -> ResNetSpec:
+        """Widths go to multiples of 8 (and of the groups, where these divide them), a group's to whole channels."""
+
+        def channels(value: int | None, divisor: int) -> int | None:
+            return value if value is None or width == 1 else make_divisible(value * width, divisor)
+
+        return dataclasses.replace(
+            self,
+            depths=tuple(multiplied_depth(blocks, depth) for blocks in self.depths),
+            widths=tuple(channels(w, math.lcm(8, 1 if self.group_width else self.groups)) for w in self.widths),
+            group_width=channels(self.group_width, 8 if self.groups == 1 else 1),
+            stem_width=channels(self.stem_width, 8),
+        )
+
+
+class Conv(NamedTuple):
+    """A row of a block: one convolution."""
+
+    filters: int
+    kernel: int
+    stride: int = 1
+    groups: int = 1
+    dilation: int = 1
+
+
+class Block(NamedTuple):
+    """A block, as the rows of its branch and what its shortcut must make up for."""
+
+    name: str
+    convs: list[Conv]
+    stride: int  # of the whole block
+    dilation: int  # of the stage; above 1 where it replaces a stride
+    drop_path_rate: float  # probability in [0, 1)
+    first: bool  # whether it follows the stem
+
+    @property
+    def filters(self) -> int:
+        return self.convs[-1].filters
+
+
+def blocks(spec: ResNetSpec, stem_stride: int) -> Iterator[tuple[str, int, list[Block]]]:
+    """Yields each stage's name, output stride in input pixels, and blocks."""
+    stride_so_far, dilation, number, total = stem_stride, 1, 0, sum(spec.depths)
+    for index, (depth, width) in enumerate(zip(spec.depths, spec.widths, strict=True)):
+        stride, before = (1 if index == 0 else 2), dilation
+        if stride_so_far * stride > spec.output_stride:
+            dilation, stride = dilation * stride, 1
+        stride_so_far *= stride
+        stage = []
+        for i in range(depth):
+            number += 1
+            s, d = (stride, before) if i == 0 else (1, dilation)
+            if spec.expansion == 1:
+                convs = [Conv(width, 3, s, 1, d), Conv(width, 3, 1, 1, dilation)]
+            else:
+                inner = spec.inner_width(index)
+                first, second = (s, 1) if spec.stride_in == "1x1" else (1, s)
+                convs = [
+                    Conv(inner // spec.entry_divisor, 1, first),
+                    Conv(inner, 3, second, spec.groups, d),
+                    Conv(width * spec.expansion, 1),
+                ]
+            name = f"stage{index + 2}_block{i + 1}"
+            stage.append(Block(name, convs, s, dilation, spec.drop_path_rate * number / total, number == 1))
+        yield f"stage{index + 2}", stride_so_far, stage

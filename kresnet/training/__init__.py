@@ -1,0 +1,1 @@
+"""A network, images and a recipe into `model.fit`."""

@@ -1,0 +1,126 @@
+"""Keras callbacks of a training run; each works in any `model.fit`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kresnet.files import replacing
+from kresnet.inference.predictors import BEST
+from kresnet.progress import bar
+
+
+class Passes(keras.callbacks.Callback):
+    """Tells a dataset of `kresnet.data.load` which epoch it is: its order and augmentation depend on that alone.
+
+    Args:
+        data: the training set, as `kresnet.data.load` gave it.
+    """
+
+    def __init__(self, data: Any) -> None:
+        super().__init__()
+        self.data = data
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.data.epochs.next = epoch
+
+
+class Meter(keras.callbacks.Callback):
+    """Adds "learning_rate" and "images_per_second" to each epoch's logs, for the callbacks behind it.
+
+    Args:
+        batch_size: images in a batch.
+    """
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.start, self.batches, self.seconds = time.perf_counter(), 0, 0.0
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.batches, self.seconds = batch + 1, time.perf_counter() - self.start  # without the validation
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        logs["learning_rate"] = float(np.asarray(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)))
+        logs["images_per_second"] = self.batch_size * self.batches / max(self.seconds, 1e-9)
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves the whole model after each epoch as `last.keras`, and as `best.keras` where it is the best so far.
+
+    Each file is replaced whole or not at all, unlike `keras.callbacks.ModelCheckpoint`'s, which a kill or a full disk
+    destroys.
+
+    Args:
+        folder: where the files go.
+        monitor: a value of the logs that is better when higher; where there is none, each epoch is the best.
+
+    Attributes:
+        best: the best value so far, or None.
+        best_epoch: its epoch, from 0.
+    """
+
+    def __init__(self, folder: str | os.PathLike, monitor: str = "val_accuracy") -> None:
+        super().__init__()
+        self.folder, self.monitor = Path(folder), monitor
+        self.best: float | None = None
+        self.best_epoch = 0
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        last = self.folder / "last.keras"
+        with replacing(last) as temporary:
+            self.model.save(temporary)
+        value = (logs or {}).get(self.monitor)
+        if value is None or self.best is None or value > self.best:
+            self.best, self.best_epoch = value, epoch
+            with replacing(self.folder / BEST) as temporary:
+                shutil.copyfile(last, temporary)
+
+
+class Progress(keras.callbacks.Callback):
+    """A bar for each epoch, with images per second, time left, loss and accuracy; then the epoch in one line.
+
+    Where the output is no terminal, only the lines.
+
+    Args:
+        batch_size: images in a batch.
+    """
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.bar = bar()
+        self.bar.start()
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        self.bar.stop()
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        name = f"epoch {epoch + 1}/{self.params['epochs']}"
+        self.start = time.perf_counter()
+        self.task = self.bar.add_task(name, total=self.params.get("steps"), speed=0.0, values="")
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if self.bar.disable:
+            return
+        speed = self.batch_size * (batch + 1) / (time.perf_counter() - self.start)
+        self.bar.update(self.task, completed=batch + 1, speed=speed, values=_values(logs))
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.bar.remove_task(self.task)
+        self.bar.console.print(f"epoch {epoch + 1}/{self.params['epochs']}  {_values(logs)}", highlight=False)
+
+
+def _values(logs: dict | None) -> str:
+    formats = {"learning_rate": ".2g", "images_per_second": ".0f"}
+    return "  ".join(f"{name} {value:{formats.get(name, '.4f')}}" for name, value in (logs or {}).items())

@@ -1,0 +1,180 @@
+"""What a training recipe is, and the schedule, optimizer, loss and callbacks that it stands for."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+
+from kresnet import checks
+from kresnet.data.augment import POLICIES
+from kresnet.training.losses import Crossentropy
+from kresnet.training.optimizers import SGD, Lamb, RMSprop, WarmUp
+
+OPTIMIZERS = ("sgd", "rmsprop", "lamb", "adamw")
+SCHEDULES = ("constant", "plateau", "steps", "exponential", "cosine")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained.
+
+    Learning rates are for `batch_size`; `optimizer_for` scales them linearly to another (Goyal et al. 2017,
+    arXiv:1706.02677). Lengths are in passes over the data (epochs) or in updates of `batch_size` images (steps); a
+    schedule's milestones are fractions of the whole length, so that they move with it.
+    """
+
+    paper: str = ""  # arXiv number and section
+    # How long
+    epochs: float | None = None  # passes over the data; or else
+    steps: int | None = None  # updates
+    batch_size: int = 256  # images
+    # Optimizer
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    nesterov: bool = False
+    rho: float = 0.9  # of RMSprop: the share of the old mean square
+    epsilon: float = 1e-7  # of RMSprop, LAMB, AdamW
+    weight_decay: float = 1e-4  # joins the gradient, but decoupled in AdamW, and inside the trust ratio in LAMB
+    decay_norms_and_biases: bool = True
+    clip_norm: float | None = None  # of all gradients together
+    ema: float | None = None  # share of the old in the moving average of the weights, which is evaluated and saved
+    # Learning rate
+    learning_rate: float = 0.1
+    schedule: str = "cosine"
+    milestones: tuple[float, ...] = ()  # of "steps"
+    factor: float = 0.1  # of "steps" and "plateau" at each, of "exponential" for each `decay_epochs`
+    decay_epochs: float = 1.0  # of "exponential"
+    patience: int = 5  # epochs without a better accuracy before "plateau" divides
+    warmup_epochs: float = 0.0
+    warmup_steps: int = 0
+    warmup_learning_rate: float = 0.0
+    warmup_linear: bool = True  # else constant
+    warmup_shifts: bool = False  # whether the schedule starts behind the warm-up
+    # Loss
+    label_smoothing: float = 0.0
+    binary: bool = False  # a sigmoid for each class
+    # Images
+    image_size: int | None = None  # None: the network's own
+    crop_fraction: float | None = None  # of evaluation; see `kresnet.data.load`
+    augment: str | None = None  # "auto": "cifar" below 64 pixels, else "inception"
+    flip: bool = True  # whether augmentation mirrors images
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    repeats: int = 1  # of each image in a pass, each augmented anew; a pass then sees 1 / repeats of the images
+    # Network, where it is built here; None: as it is
+    dropout_rate: float | None = None  # inside blocks
+    head_dropout_rate: float | None = None
+    drop_path_rate: float | None = None
+    zero_init_residual: bool | None = None
+
+    def __post_init__(self) -> None:
+        checks.choice("optimizer", self.optimizer, OPTIMIZERS)
+        checks.choice("schedule", self.schedule, SCHEDULES)
+        checks.require(
+            (self.epochs is None) != (self.steps is None),
+            "Give one of `epochs` and `steps`",
+            epochs=self.epochs,
+            steps=self.steps,
+        )
+        for name in ("batch_size", "steps", "image_size", "patience", "repeats"):
+            if getattr(self, name) is not None:
+                checks.integer(name, getattr(self, name))
+        for name in ("learning_rate", "epochs", "decay_epochs", "factor", "clip_norm"):
+            if getattr(self, name) is not None:
+                checks.number(name, getattr(self, name), 1e-12, 1e12, "a positive number")
+        for name in ("weight_decay", "warmup_epochs", "warmup_steps", "warmup_learning_rate", "mixup", "cutmix"):
+            checks.number(name, getattr(self, name), 0, 1e12, "a number of at least 0")
+        for name in ("momentum", "label_smoothing", "ema"):
+            if getattr(self, name) is not None:
+                checks.number(name, getattr(self, name), 0, 1, "a fraction in [0, 1)")
+        base = str(self.augment).split("-m")[0].split("-n")[0].split("-p")[0]
+        checks.choice("augment", None if self.augment is None else base, (*POLICIES, "auto", None))
+        ordered = list(self.milestones) == sorted(self.milestones) and all(0 < m < 1 for m in self.milestones)
+        checks.require(ordered, "`milestones` must be rising fractions in (0, 1)", milestones=self.milestones)
+
+    def replace(self, **fields: Any) -> Recipe:
+        """Returns the recipe with other values; `epochs` takes the place of `steps`, and `steps` of `epochs`.
+
+        Raises: ValueError, if there is no such field, or the value makes no sense.
+        """
+        names = [field.name for field in dataclasses.fields(self)]
+        for name in fields:
+            checks.choice("field of a recipe", name, names)
+        if fields.get("epochs") is not None:
+            fields.setdefault("steps", None)
+        if fields.get("steps") is not None:
+            fields.setdefault("epochs", None)
+        return dataclasses.replace(self, **fields)
+
+    def total_steps(self, steps_per_epoch: int, batch_size: int | None = None) -> int:
+        """Returns the updates of a whole run, at least 1; as many images as the paper's, where it counts updates."""
+        if self.epochs is not None:
+            return max(1, round(self.epochs * steps_per_epoch))
+        return max(1, round(self.steps * self.batch_size / (batch_size or self.batch_size)))
+
+    def learning_rates(self, steps_per_epoch: int, batch_size: int | None = None) -> Any:
+        """Returns the learning rate, or its schedule, for batches of `batch_size` images (default: the paper's)."""
+        schedules = keras.optimizers.schedules
+        scale = (batch_size or self.batch_size) / self.batch_size
+        rate, total = self.learning_rate * scale, self.total_steps(steps_per_epoch, batch_size)
+        warmup = round(self.warmup_epochs * steps_per_epoch) or round(self.warmup_steps / scale)
+        if self.schedule == "steps":
+            # Keras changes behind its boundary, papers at it.
+            boundaries = [max(1, round(milestone * total)) - 1 for milestone in self.milestones]
+            values = [rate * self.factor**i for i in range(len(boundaries) + 1)]
+            result = schedules.PiecewiseConstantDecay(boundaries, values)
+        elif self.schedule == "exponential":
+            every = max(1, round(self.decay_epochs * steps_per_epoch))
+            result = schedules.ExponentialDecay(rate, every, self.factor, staircase=True)
+        elif self.schedule == "cosine":
+            result = schedules.CosineDecay(rate, max(1, total - warmup * self.warmup_shifts))
+        else:
+            result = rate
+        if warmup:
+            start = self.warmup_learning_rate * scale
+            result = WarmUp(result, warmup, start, linear=self.warmup_linear, shift=self.warmup_shifts)
+        return result
+
+    def optimizer_for(self, steps_per_epoch: int, batch_size: int | None = None) -> keras.optimizers.Optimizer:
+        """Returns a new optimizer for a run of `steps_per_epoch` updates a pass, of `batch_size` images each."""
+        common = {
+            "learning_rate": self.learning_rates(steps_per_epoch, batch_size),
+            "weight_decay": self.weight_decay or None,
+            "global_clipnorm": self.clip_norm,
+            "use_ema": self.ema is not None,
+            "ema_momentum": 0.99 if self.ema is None else self.ema,
+        }
+        if self.optimizer == "adamw":
+            optimizer = keras.optimizers.AdamW(**common | {"weight_decay": self.weight_decay}, epsilon=self.epsilon)
+            if not self.decay_norms_and_biases:
+                optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+            return optimizer
+        common["decay_norms_and_biases"] = self.decay_norms_and_biases
+        if self.optimizer == "sgd":
+            return SGD(**common, momentum=self.momentum, nesterov=self.nesterov)
+        if self.optimizer == "rmsprop":
+            return RMSprop(**common, rho=self.rho, momentum=self.momentum, epsilon=self.epsilon)
+        return Lamb(**common, epsilon=self.epsilon)
+
+    def loss(self) -> keras.losses.Loss:
+        """Returns the loss, for integer labels and for shares."""
+        return Crossentropy(self.label_smoothing, self.binary)
+
+    def callbacks(self) -> list[keras.callbacks.Callback]:
+        """Returns the callbacks that the recipe is not itself without: of the plateau, and of the average."""
+        found: list[keras.callbacks.Callback] = []
+        if self.ema is not None:
+            found.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+        if self.schedule == "plateau":
+            found.append(
+                keras.callbacks.ReduceLROnPlateau("val_accuracy", self.factor, self.patience, mode="max", min_delta=0)
+            )
+        return found
+
+    def model_fields(self) -> dict[str, Any]:
+        """Returns the builder's arguments that the recipe sets."""
+        names = ("dropout_rate", "head_dropout_rate", "drop_path_rate", "zero_init_residual")
+        fields = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return fields | ({"classifier_activation": "sigmoid"} if self.binary else {})

@@ -1,0 +1,116 @@
+"""Files into upright pixels, and broken ones into errors that name them."""
+
+import io
+import os
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+from pictures import encoded, picture, write_folder
+from PIL import Image, ImageOps
+
+from kresnet.data import images
+
+COMMAND = os.path.join(os.path.dirname(sys.executable), "kresnet")
+
+
+def turned(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation(kind, orientation):
+    """Any window of any orientation, against Pillow's own transposition."""
+    stored = picture("red", 40, 56)
+    data = encoded(stored, kind, exif=turned(orientation))
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data)))).astype(int)
+    np.testing.assert_allclose(images.decode(data, "x"), upright, atol=2)
+    part = images.decode(data, "x", lambda height, width: (3, 5, 17, 11))
+    assert part.shape == (17, 11, 3)
+    np.testing.assert_allclose(part, upright[3:20, 5:16], atol=4)  # colours are interpolated across the edge
+
+
+def test_large_images_shrink_while_decoding():
+    pixels = picture("green", 640, 960)
+    for kind in ("jpeg", "png"):
+        shrunk = images.decode(encoded(pixels, kind), "x", target=100)
+        assert 100 <= min(shrunk.shape[:2]) <= 200
+        whole = images.decode(encoded(pixels, kind), "x")
+        np.testing.assert_allclose(shrunk.mean((0, 1)), whole.mean((0, 1)), atol=1)
+
+
+def test_modes():
+    grey = np.arange(64, dtype="uint8").reshape(8, 8)
+    assert (images.decode(encoded(grey, "png"), "x") == grey[..., None]).all()
+    deep = (grey.astype("uint16") * 256) + 7
+    assert (images.decode(encoded(deep, "png"), "x") == grey[..., None]).all()
+    see_through = np.dstack([picture("blue", 8, 8), np.full((8, 8), 128, "uint8")])
+    assert (images.decode(encoded(see_through, "png"), "x") == see_through[..., :3]).all()
+    cmyk = Image.fromarray(picture("red", 16, 16)).convert("CMYK")
+    file = io.BytesIO()
+    cmyk.save(file, "jpeg", quality=95)
+    assert np.abs(images.decode(file.getvalue(), "x").astype(int) - picture("red", 16, 16)).mean() < 12
+
+
+WHOLE = encoded(picture("red"))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "the file is empty"),
+        (WHOLE[: len(WHOLE) // 2], "not a whole image"),
+        (encoded(picture("red"), "png")[:-40], "not a whole image"),
+        (b"hello, this is a text", "not a whole image"),
+        (encoded(np.zeros((300, 300), "uint8"), "png"), "300 x 300 pixels are more than the limit of 50000"),
+    ],
+)
+def test_broken_files_are_named(data, reason):
+    with pytest.raises(images.ImageError, match=f"^cat/1.jpg: .*{reason}"):
+        images.decode(data, "cat/1.jpg", pixel_limit=50_000)
+
+
+def test_the_pixel_limit_comes_before_decoding():
+    """A small file of 100 million pixels takes no 300 MB."""
+    bomb = encoded(np.zeros((10_000, 10_000), "uint8"), "png")
+    tracemalloc.start()
+    with pytest.raises(images.ImageError, match="more than the limit"):
+        images.decode(bomb, "bomb.png", pixel_limit=10**7)
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
+
+
+def test_check_data(tmp_path):
+    folder = write_folder(tmp_path / "photos")
+    assert images.check(folder) == (18, [])
+    (folder / "red" / "cut.jpg").write_bytes(WHOLE[:-200])
+    (folder / "red" / "nothing.png").touch()
+    (folder / "red" / "notes.txt").write_text("notes")
+    (folder / "blue" / "text.jpg").write_text("no image")
+    (folder / "blue" / "gone.jpg").symlink_to(folder / "moved.jpg")
+    (folder / "white").mkdir()
+    (folder / ".thumbnails").mkdir()
+    done = subprocess.run([COMMAND, "check-data", str(folder)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "18 whole images, 6 problems"
+    for name, reason in {
+        "red/cut.jpg": "not a whole image",
+        "red/nothing.png": "the file is empty",
+        "red/notes.txt": "not an image's name",
+        "blue/text.jpg": "not a whole image",
+        "blue/gone.jpg": "a link to nothing",
+        "white": "no image in this class",
+    }.items():
+        assert any(name in line and reason in line for line in done.stdout.splitlines()), name
+
+
+def test_folders_that_are_none(tmp_path):
+    with pytest.raises(ValueError, match=r"no such folder\. Received: 'nowhere'"):
+        images.check("nowhere")
+    with pytest.raises(ValueError, match="one folder for each class"):
+        images.check(tmp_path)

@@ -1,0 +1,57 @@
+"""Every registered network goes out, as float32 and int8: five whole at 224 pixels, all of them cut short.
+
+Whole, all of them would take half an hour and more: `benchmarks/export_all.py` does that. Here a stage has at most two
+blocks, and a network a quarter of its channels (`networks.shallow`).
+"""
+
+import json
+
+import keras
+import pytest
+from networks import shallow
+
+import kresnet
+from kresnet.data.samples import natural_images
+from kresnet.deploy import lint
+from kresnet.deploy.export import description_of
+
+# What LiteRT runs them with: nothing that is not built in, and nothing that shapes are computed with at run time.
+OPERATORS = {
+    *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MUL", "MEAN", "SOFTMAX", "LOGISTIC"),
+    *("MAX_POOL_2D", "AVERAGE_POOL_2D", "PAD", "STRIDED_SLICE", "CONCATENATION", "CAST", "QUANTIZE", "DEQUANTIZE"),
+}
+
+
+def export(model, folder, quantize):
+    shape = model.input_shape[1:]
+    settings = {"calibration": natural_images(2, shape), "agreement": 0} if quantize == "int8" else {}
+    file = kresnet.export(model, folder / f"{quantize}.tflite", quantize=quantize, latency=False, **settings)
+    return file, json.loads(description_of(file).read_text())["proof"]
+
+
+@pytest.mark.parametrize("key", kresnet.list_models())
+@pytest.mark.filterwarnings("error::UserWarning")  # none of them is slow
+def test_every_network_goes_out(key, tmp_path):
+    keras.utils.set_random_seed(0)
+    size = 2 * kresnet.get_builder(key).spec.stride  # at one pixel a mean would be a reshape
+    model = shallow(key, size, classes=10)
+    for quantize in (None, "int8"):
+        file, proof = export(model, tmp_path, quantize)
+        assert set(proof["operators"]) <= OPERATORS
+        assert proof["xnnpack_partitions"] == 1
+        if quantize is None:
+            assert proof["images"] == 64
+            assert 0 < proof["logits"]["largest_of_deviation"] <= 1e-4
+        else:
+            assert file.stat().st_size < 0.7 * (tmp_path / "None.tflite").stat().st_size  # of small ones much is names
+
+
+@pytest.mark.parametrize("key", ["resnet18", "resnetv2_18", "seresnet18", "mobilenetv2_100", "efficientnet_b0"])
+def test_whole_networks_go_out_at_224_pixels(key, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = kresnet.create_model(key)
+    _, proof = export(model, tmp_path, None)
+    assert proof["images"] == 64
+    assert 0 < proof["logits"]["largest_of_deviation"] <= 1e-4
+    file, _ = export(model, tmp_path, "int8")
+    assert {op.name for op in lint.operators(file.read_bytes())} <= OPERATORS

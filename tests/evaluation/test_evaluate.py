@@ -1,0 +1,135 @@
+"""Evaluation as the papers do it, against what is computed by hand."""
+
+import keras
+import numpy as np
+import pytest
+from pictures import write_folder
+
+import kresnet
+from kresnet.evaluation.evaluate import Evaluation
+from kresnet.evaluation.intervals import wilson
+
+RNG = np.random.default_rng(0)
+
+
+def network(size, classes=3, channels=3, seed=0):
+    """Probabilities that depend on where in the image things are."""
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((size, size, channels))
+    x = keras.layers.Rescaling(1 / 255)(image)
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(x)
+    x = keras.layers.Flatten()(x)
+    return keras.Model(image, keras.layers.Dense(classes, "softmax")(x))
+
+
+def dataset(images, labels, batch=2):
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices((images, labels)).batch(batch)
+
+
+def test_ten_crops():
+    model = network(8)
+    images, labels = RNG.integers(0, 256, (5, 12, 11, 3), "uint8"), np.array([0, 1, 2, 0, 1])
+    crops = []
+    for x in images:
+        for top, left in [(0, 0), (0, 3), (4, 0), (4, 3), (2, 1)]:
+            crop = x[top : top + 8, left : left + 8]
+            crops += [crop, crop[:, ::-1]]
+    expected = model.predict(np.stack(crops), verbose=0).reshape(5, 10, 3).mean(1)
+    result = kresnet.evaluate(model, dataset(images, labels), crops="ten", verbose=False)
+    np.testing.assert_allclose(result.probabilities, expected, rtol=1e-5)
+    assert result.correct() == (expected.argmax(1) == labels).sum()
+    assert result.loss == pytest.approx(-np.log(expected[range(5), labels]).mean(), rel=1e-5)
+
+
+def test_ten_crops_of_a_folder(tmp_path):
+    folder = write_folder(tmp_path / "photos")
+    result = kresnet.evaluate(network(32), folder, crops="ten", split="all", verbose=False)
+    assert result.examples == 18
+    assert result.class_names == ("blue", "green", "red")
+
+
+def test_full_is_the_network_on_whole_images():
+    """The network with a fixed input slides over larger images as one that was built open does."""
+    fixed = kresnet.ResNet(depths=(1, 1), widths=(8, 16), input_shape=(32, 32, 3), classes=3)
+    opened = kresnet.ResNet(depths=(1, 1), widths=(8, 16), input_shape=(None, None, 3), classes=3)
+    opened.set_weights(fixed.get_weights())
+    images = RNG.integers(0, 256, (4, 64, 96, 3), "uint8")
+    result = kresnet.evaluate(fixed, dataset(images, np.arange(4) % 3), crops="full", scales=(64,), verbose=False)
+    np.testing.assert_allclose(result.probabilities, opened.predict(images, verbose=0), rtol=1e-4)
+
+
+def test_scales_are_averaged():
+    model = kresnet.ResNet(depths=(1, 1), widths=(8, 16), input_shape=(32, 32, 3), classes=3)
+    images = RNG.integers(0, 256, (3, 64, 64, 3), "uint8")
+    data = dataset(images, np.arange(3), batch=1)
+    each = [kresnet.evaluate(model, data, crops="full", scales=(s,), verbose=False).probabilities for s in (32, 64, 96)]
+    both = kresnet.evaluate(model, data, crops="full", scales=(32, 64, 96), verbose=False)
+    np.testing.assert_allclose(both.probabilities, np.mean(each, axis=0), rtol=1e-5)
+    assert np.abs(each[0] - each[1]).max() > 1e-3
+
+
+def test_full_on_files_of_many_sizes(tmp_path):
+    folder = write_folder(tmp_path / "photos")
+    model = kresnet.ResNet(depths=(1, 1), widths=(8, 16), input_shape=(32, 32, 3), classes=3)
+    result = kresnet.evaluate(model, folder, crops="full", scales=(32, 64), split="all", verbose=False)
+    assert result.examples == 18
+    assert result.to_dict()["scales"] == [32, 64]
+
+
+def test_ensemble():
+    models = [network(8, seed=s) for s in (1, 2, 3)]
+    images, labels = RNG.integers(0, 256, (6, 8, 8, 3), "uint8"), np.arange(6) % 3
+    result = kresnet.evaluate(models, dataset(images, labels), verbose=False)
+    expected = np.mean([m.predict(images, verbose=0) for m in models], axis=0)
+    np.testing.assert_allclose(result.probabilities, expected, rtol=1e-5)
+
+
+def test_the_same_network_in_every_form(tmp_path):
+    model = kresnet.ResNet(depths=(1, 1), widths=(8, 16), stem="conv3", input_shape=(16, 16, 1), classes=10)
+    forms = [model, tmp_path / "m.keras", tmp_path / "saved", tmp_path / "m.tflite"]
+    model.save(forms[1])
+    kresnet.export(model, forms[2])
+    kresnet.export(model, forms[3])
+    results = [kresnet.evaluate(form, "digits", verbose=False) for form in forms]
+    for result in results:
+        np.testing.assert_allclose(result.probabilities, results[0].probabilities, atol=1e-4)
+        assert result.examples == 359
+
+
+def test_top5_and_summary():
+    probabilities = np.tile(np.linspace(0.3, 0.0, 8), (4, 1))
+    result = Evaluation(np.array([0, 4, 5, 7]), probabilities)
+    assert (result.correct(1), result.correct(5)) == (1, 2)
+    assert "top-1 25.00% (1 of 4, 95 % interval 4.56% to 69.94%)" in result.summary()
+    assert "top-5 50.00% (2 of 4" in result.summary()
+
+
+def test_wilson():
+    """Against published values: Newcombe 1998, Statistics in Medicine 17, table I, method 3."""
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson(15, 148) == pytest.approx((0.0624, 0.1605), abs=1e-4)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+    assert wilson(1, 29) == pytest.approx((0.0061, 0.1718), abs=1e-4)
+
+
+def test_bad_arguments(tmp_path):
+    model = network(8)
+    images = RNG.integers(0, 256, (2, 8, 8, 3), "uint8")
+    (tmp_path / "broken.keras").write_text("no model")
+    for arguments, match in [
+        ({"crops": "five"}, "Received: crops='five'"),
+        ({"scales": (32,)}, "are for crops='full'"),
+        ({"crops": "full", "scales": (33,)}, r"multiples of 32\. Received: scales=\(33,\)"),
+        ({"data": dataset(images, np.array([0, 3]))}, r"in 0 to 2\. Received: label=3"),
+        ({"model": [model, network(8, classes=4)]}, r"same classes\. Received: classes=\[3, 4\]"),
+        ({"model": [model, network(9)]}, r"takes other images\. Received: image_size=8"),
+        ({"model": tmp_path / "none.keras"}, "no such file"),
+        ({"model": tmp_path / "broken.keras"}, "is no whole Keras model"),
+        ({"model": []}, "at least one network"),
+        ({"model": network(8, 4, 1), "data": "digits"}, r"images' classes\. Received: network=4, images=10"),
+    ]:
+        defaults = {"model": model, "data": dataset(images, np.array([0, 1])), "verbose": False}
+        with pytest.raises(ValueError, match=match):
+            kresnet.evaluate(**defaults | arguments)

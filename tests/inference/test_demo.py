@@ -1,0 +1,183 @@
+"""The demo's server classifies what its own page sends, and answers nobody else."""
+
+import concurrent.futures
+import contextlib
+import http.client
+import json
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+from demos import COLOURS, NAMES, SIZE, network, running, write_files
+from test_processes import python
+
+import kresnet
+from kresnet.data import augment
+from kresnet.inference.demo import Demo
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_files(tmp_path_factory.mktemp("demo"))
+
+
+@pytest.fixture(scope="module")
+def demo(folder):
+    with running(folder / "colours.tflite", labels=folder / "labels.txt") as demo:
+        yield demo
+
+
+def ask(demo, method="POST", path="/classify", body=None, **headers):
+    """Returns the status and the answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", demo.server_port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        response = connection.getresponse()
+        return response.status, response.read()
+
+
+def rgba(*colour, size=SIZE):
+    return np.uint8([*colour, 255]).tobytes() * size * size
+
+
+def test_answers(demo):
+    expected = network().predict(np.float32([[[COLOURS[1] * 255] * SIZE] * SIZE]), verbose=0)[0]
+    status, answer = ask(demo, body=rgba(0, 255, 0))
+    predictions = json.loads(answer)["predictions"]
+    order = np.argsort(-expected, kind="stable")[:5]
+    assert (status, [p["label"] for p in predictions]) == (200, [NAMES[i] for i in order])
+    np.testing.assert_allclose([p["probability"] for p in predictions], expected[order], atol=1e-2)
+    assert json.loads(answer)["milliseconds"] > 0
+
+
+def test_a_grey_network(tmp_path):
+    kresnet.export(network(channels=1), tmp_path / "grey.tflite")
+    with Demo(tmp_path / "grey.tflite", port=0) as demo:
+        for colour, pixel in (((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29), ((9, 9, 9), 9)):
+            answer = demo.classify(rgba(*colour))["predictions"]
+            expected = network(channels=1).predict(np.full((1, SIZE, SIZE, 1), pixel), verbose=0).max()
+            assert answer[0]["probability"] == pytest.approx(expected, abs=1e-2)
+
+
+def test_one_image_at_a_time(demo, monkeypatch):
+    """The interpreter is for one thread, and the server has one a connection."""
+    running, most, run = [], [], demo.model._run
+
+    def watched(images):
+        running.append(images)
+        time.sleep(0.01)
+        most.append(len(running))
+        running.pop()
+        return run(images)
+
+    def label(i):
+        _, answer = ask(demo, body=rgba(*np.uint8(255 * COLOURS[i % 5])))
+        return json.loads(answer)["predictions"][0]["label"]
+
+    monkeypatch.setattr(demo.model, "_run", watched)
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        assert list(pool.map(label, range(20))) == NAMES[:5] * 4
+    assert max(most) == 1
+
+
+def test_neither_keras_nor_tensorflow_is_loaded(folder):
+    code = f"""
+        import sys
+        sys.argv = ["kresnet"]
+        from kresnet.inference.demo import Demo
+        with Demo({str(folder / "colours.tflite")!r}, port=0) as demo:
+            print(len(demo.classify(bytes(demo.request_bytes))["predictions"]))
+        assert not {{"keras", "tensorflow"}} & set(sys.modules)
+    """
+    assert python(code).split()[-1] == "5"
+
+
+def test_only_its_own_page_may_ask(demo):
+    port, body = demo.server_port, rgba(0, 0, 0)
+    for host, origin in ((f"127.0.0.1:{port}", f"http://127.0.0.1:{port}"), (f"localhost:{port}", None)):
+        headers = {"Host": host} | ({"Origin": origin} if origin else {})
+        assert ask(demo, body=body, **headers)[0] == 200
+        assert ask(demo, "GET", "/", **headers)[0] == 200
+    for headers in (
+        {"Host": "evil.example"},
+        {"Host": f"evil.example:{port}"},
+        {"Host": "127.0.0.1"},
+        {"Origin": "http://evil.example"},
+        {"Origin": f"https://127.0.0.1:{port}"},
+        {"Origin": "null"},
+    ):
+        assert ask(demo, body=body, **headers)[0] == 403
+        assert ask(demo, "GET", "/", **headers)[0] == 403
+    assert demo.server_address[0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/../cli.py", None, 404),
+        ("GET", "/report.html", None, 404),
+        ("POST", "/", rgba(0, 0, 0), 404),
+        ("POST", "/classify", b"", 400),
+        ("POST", "/classify", rgba(0, 0, 0)[:-1], 400),
+        ("POST", "/classify", rgba(0, 0, 0) + b"0", 400),
+        ("DELETE", "/", None, 501),
+    ],
+)
+def test_other_requests_are_refused(demo, method, path, body, status):
+    found, answer = ask(demo, method, path, body)
+    assert found == status
+    assert status == 501 or json.loads(answer)["error"]
+
+
+def test_a_length_that_lies(demo):
+    """Nothing is read of what is too long, and of what breaks off nothing is made."""
+    for length, sent, status in ((10**12, b"", 400), (demo.request_bytes, b"too short", 400)):
+        connection = http.client.HTTPConnection("127.0.0.1", demo.server_port, timeout=10)
+        with contextlib.closing(connection):
+            connection.putrequest("POST", "/classify")
+            connection.putheader("Content-Length", length)
+            connection.endheaders(sent)
+            connection.sock.shutdown(1)  # no more will come
+            assert connection.getresponse().status == status
+    assert ask(demo, body=rgba(0, 0, 0))[0] == 200
+
+
+def test_the_window_is_evaluation_s(demo, folder, tmp_path):
+    def window(size, height, width):
+        return [int(side) for side in augment.policy(None, size).window(height, width, None)]
+
+    kresnet.export(network(size=64), tmp_path / "big.tflite")
+    for file, size, fraction in ((folder / "colours.tflite", 32, 1.0), (tmp_path / "big.tflite", 64, 0.875)):
+        assert window(size, 1000, 2000)[2] == 1000 * fraction
+        with running(file) as shown:
+            assert f'data-crop="{fraction}"' in urllib.request.urlopen(shown.url).read().decode()
+    with running(folder / "colours.tflite", crop_fraction=0.5) as shown:
+        assert 'data-crop="0.5"' in urllib.request.urlopen(shown.url).read().decode()
+
+
+@pytest.mark.parametrize(
+    ("options", "received"),
+    [
+        ({"labels": "three.txt"}, "lines=3"),
+        ({"labels": "none.txt"}, "labels='none.txt'"),
+        ({"port": 70000}, "port=70000"),
+        ({"port": -1}, "port=-1"),
+        ({"crop_fraction": 0}, "crop_fraction=0"),
+        ({"crop_fraction": 1.5}, "crop_fraction=1.5"),
+        ({"threads": 0}, "threads=0"),
+    ],
+)
+def test_nonsense_is_refused(folder, options, received, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "three.txt").write_text("a\nb\nc\n")
+    with pytest.raises(ValueError, match=f"Received: .*{received}"):
+        Demo(folder / "colours.tflite", **{"port": 0} | options)
+
+
+def test_what_gives_no_probabilities_says_so(tmp_path):
+    kresnet.export(network(activation=None), tmp_path / "logits.tflite")
+    with running(tmp_path / "logits.tflite") as demo:
+        status, answer = ask(demo, body=rgba(255, 0, 0))
+    assert status == 500
+    assert "ends in softmax. Received: lowest=" in json.loads(answer)["error"]

@@ -1,0 +1,161 @@
+"""MobileNets and EfficientNets: what their papers and their users' other package say."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import kresnet
+from kresnet.inference.tflite_file import TFLiteModel
+from kresnet.models.mobile.engine import Row
+from kresnet.models.scaling import make_divisible
+
+X = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype("float32")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "pixels"),
+    [
+        # keras.applications' MobileNetV2 wants pixels in [-1, 1]; its EfficientNet has its own preprocessing inside.
+        (kresnet.MobileNetV2, keras.applications.MobileNetV2, X / 127.5 - 1),
+        (kresnet.EfficientNetB0, keras.applications.EfficientNetB0, None),
+    ],
+)
+def test_keras_applications_weights_move(ours, theirs, pixels):
+    shape = {"input_shape": (96, 96, 3), "weights": None, "classifier_activation": None}
+    keras.utils.set_random_seed(0)
+    theirs, rng = theirs(**shape), np.random.default_rng(0)
+    ours = ours(**shape, padding="same", epsilon=1e-3, include_preprocessing=pixels is None)
+    layers = [layer for layer in ours.layers if layer.weights]
+    sources = [layer for layer in theirs.layers if layer.weights and layer.name != "normalization"]
+    for layer, source in zip(layers, sources, strict=True):
+        weights = source.get_weights()
+        if isinstance(layer, keras.layers.BatchNormalization):  # statistics that tell a wrong epsilon
+            weights = [rng.uniform(0.5, 1.5, weight.shape) for weight in weights]
+        layer.set_weights(weights)
+        source.set_weights(weights)
+    if pixels is None:  # (x / 255 - mean) / std, in variables of a layer of theirs
+        theirs.get_layer("normalization").mean = np.reshape((0.485, 0.456, 0.406), (1, 1, 1, 3)).astype("float32")
+        variance = np.square((0.229, 0.224, 0.225)).reshape(1, 1, 1, 3).astype("float32")
+        theirs.get_layer("normalization").variance = variance
+    inputs = X if pixels is None else pixels
+    expected = keras.ops.convert_to_numpy(theirs(inputs))
+    np.testing.assert_allclose(ours(inputs), expected, atol=1e-4 * expected.std())
+
+
+@settings(deadline=None)
+@given(st.integers(1, 2000), st.floats(0.1, 4))
+def test_rounding_to_multiples_of_8_loses_at_most_a_tenth(width, multiplier):
+    channels = make_divisible(width * multiplier, 8, keep=0.9)
+    assert channels % 8 == 0
+    assert channels >= max(8, 0.9 * width * multiplier)
+    assert channels - width * multiplier <= 8
+
+
+def test_the_head_never_shrinks_below_1280():
+    widths = {alpha: kresnet.MobileNetV2(alpha=alpha, include_top=False).output_shape[-1] for alpha in (0.35, 1, 1.4)}
+    assert widths == {0.35: 1280, 1: 1280, 1.4: 1792}
+    assert kresnet.EfficientNetB0(width_multiplier=0.5, include_top=False).output_shape[-1] == 640
+    assert kresnet.EfficientNetLite4(include_top=False).output_shape[-1] == 1280
+
+
+@pytest.mark.parametrize(("alpha", "key"), [(0.35, "035"), (0.5, "050"), (0.75, "075"), (1.4, "140")])
+def test_alpha_is_timm_s(alpha, key):
+    assert kresnet.MobileNetV2(alpha=alpha).count_params() == kresnet.create_model(f"mobilenetv2_{key}").count_params()
+
+
+def test_alpha_is_checked_by_name():
+    with pytest.raises(ValueError, match=r"`alpha` must be a width multiplier .* Received: alpha=0$"):
+        kresnet.MobileNetV2(alpha=0)
+
+
+def test_mobilenetv1_takes_any_alpha():
+    model = kresnet.MobileNetV1(alpha=0.25)
+    assert model.get_layer("stem_conv").filters == 8
+    assert model.count_params() < kresnet.MobileNetV1().count_params() / 8
+
+
+def test_squeeze_excitation_is_a_fraction_of_the_block_s_input():
+    model = kresnet.EfficientNetB0()
+    reduced = {f"stage{s}_block1_se_reduce": c for s, c in zip(range(2, 9), (8, 4, 6, 10, 20, 28, 48), strict=True)}
+    assert {name: model.get_layer(name).filters for name in reduced} == reduced
+    assert model.get_layer("stage3_block1_se_expand").filters == 96
+    lite = {layer.name for layer in kresnet.EfficientNetLite0().layers}
+    assert not any("_se_" in name for name in lite)
+
+
+def test_dropout_and_drop_connect_are_the_published():
+    model = kresnet.EfficientNetB0()
+    rates = {layer.name: layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
+    assert rates.pop("head_dropout") == 0.2
+    # Blocks are counted from 0 of 16, and only those with a shortcut can be dropped.
+    assert rates == pytest.approx(
+        {
+            f"stage{s}_block{b}_drop_path": 0.2 * i / 16
+            for s, b, i in ((3, 2, 2), (4, 2, 4), (5, 2, 6), (5, 3, 7), (6, 2, 9), (6, 3, 10))
+        }
+        | {f"stage7_block{b}_drop_path": 0.2 * (10 + b) / 16 for b in (2, 3, 4)}
+    )
+    heads = [kresnet.get_builder(f"efficientnet_b{i}").spec.head_dropout_rate for i in range(8)]
+    assert heads == [0.2, 0.2, 0.3, 0.3, 0.4, 0.4, 0.5, 0.5]
+
+
+def test_default_sizes():
+    sizes = [kresnet.get_builder(f"efficientnet_b{i}").input_size for i in range(8)]
+    assert sizes == [224, 240, 260, 300, 380, 456, 528, 600]
+    assert [kresnet.get_builder(f"efficientnet_lite{i}").input_size for i in range(5)] == [224, 240, 260, 280, 300]
+    assert kresnet.EfficientNetB1().input_shape == (None, 240, 240, 3)
+
+
+@pytest.mark.parametrize("key", ["mobilenetv1_100", "mobilenetv2_100", "efficientnet_b0"])
+def test_tflite_agrees_and_has_no_operator_that_moves_shapes(key, tmp_path):
+    """Random statistics, or the signal would be gone in the last layers."""
+    rng, model = np.random.default_rng(0), kresnet.create_model(key, input_shape=(96, 96, 3))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()])
+    file = kresnet.export(model, tmp_path / "model.tflite")
+    lite = TFLiteModel(file)
+    operators = [op["op_name"] for op in lite.interpreter._get_ops_details()]
+    assert not {"SHAPE", "PACK", "RESHAPE", "STRIDED_SLICE"} & set(operators)
+    assert operators.count("DEPTHWISE_CONV_2D") == sum(
+        isinstance(layer, keras.layers.DepthwiseConv2D) for layer in model.layers
+    )
+    np.testing.assert_allclose(lite(X), model(X), atol=1e-5)
+
+
+def test_same_padding_and_odd_sizes_need_no_padding_layer():
+    def pads(model):
+        return sum(isinstance(layer, keras.layers.ZeroPadding2D) for layer in model.layers)
+
+    assert pads(kresnet.MobileNetV2(input_shape=(224, 224, 3))) == 5
+    assert pads(kresnet.MobileNetV2(input_shape=(225, 225, 3))) == 0  # 225, 113, 57, 29, 15
+    assert pads(kresnet.MobileNetV2(input_shape=(224, 224, 3), padding="same")) == 0
+
+
+def test_a_table_of_one_s_own():
+    model = kresnet.EfficientNet(table=[(1, 8, 1, 1), (4, 16, 2, 2, 5, 0.5)], head_width=32, classes=3)
+    assert model.get_layer("stage3_block2_conv2").kernel_size == (5, 5)
+    assert model.output_shape == (None, 3)
+
+
+@pytest.mark.parametrize(
+    ("received", "arguments"),
+    [
+        ("table=()", {"table": ()}),
+        ("table=3", {"table": 3}),
+        (f"row={Row(1, 16, 0, 1)}", {"table": [(1, 16, 0, 1)]}),
+        (f"row={Row(1, 16, 1, 3)}", {"table": [(1, 16, 1, 3)]}),
+        ("se=2", {"table": [(1, 16, 1, 1, 3, 2)]}),
+        ("width_multiplier=0", {"width_multiplier": 0}),
+        ("padding='valid'", {"padding": "valid"}),
+        ("activation='swich'", {"activation": "swich"}),
+        ("input_shape=(31, 31, 3)", {"input_shape": (31, 31, 3)}),
+        ("alpha=1.1", {"alpha": 1.1}),
+    ],
+)
+def test_nonsense_is_refused_by_name(received, arguments):
+    with pytest.raises(ValueError, match="Received: ") as error:
+        kresnet.EfficientNetB0(**arguments)
+    assert str(error.value).endswith(f"Received: {received}")

@@ -1,0 +1,64 @@
+"""Over every registered network: builds, parameters, a training step, saving. Registering one adds it."""
+
+import keras
+import network_tables
+import numpy as np
+import pytest
+from networks import shallow
+
+import kresnet
+from kresnet.models import catalogue
+
+PUBLISHED, COUNTED = network_tables.published(), {row["key"]: row for row in catalogue.rows()}
+
+
+def outputs(model, images):
+    return keras.ops.convert_to_numpy(model(images, training=False))
+
+
+@pytest.mark.parametrize("key", kresnet.list_models())
+def test_network(key):
+    """As published: parameters, MACs, classes. Nothing is computed, so the weights are not drawn."""
+    builder, published = kresnet.get_builder(key), PUBLISHED.get(key)
+    assert published, f"add {key} to tests/published.csv: its parameters, and where they are published"
+    with keras.StatelessScope():
+        model = builder()
+        costs = kresnet.cost(model)
+        pixels = int(published["pixels"] or builder.input_size)
+        macs = kresnet.cost(model, input_shape=(pixels, pixels, 3)).macs
+    assert model.name == key
+    assert model.input_shape == (None, builder.input_size, builder.input_size, 3)
+    assert model.output_shape == (None, 1000 if builder.input_size > 32 else 10)
+    assert costs.trainable_params == int(published["parameters"])
+    assert network_tables.counted(key, model) == COUNTED[key], "run `make table`"
+    if published["gmacs"]:
+        last_digit = 10.0 ** -len(published["gmacs"].partition(".")[2])
+        assert macs / 1e9 == pytest.approx(float(published["gmacs"]), abs=last_digit)
+
+
+@pytest.mark.parametrize("key", kresnet.list_models())
+def test_network_trains_and_saves(key, tmp_path):
+    """Cut short: probabilities; a training step moves every variable; and the saved file is the model."""
+    keras.utils.set_random_seed(0)
+    size = 64 if kresnet.get_builder(key).input_size > 32 else 16
+    images = np.random.default_rng(0).integers(0, 256, (4, size, size, 3), "uint8")
+    model = shallow(key, size)
+    np.testing.assert_allclose(outputs(model, images).sum(1), 1, rtol=1e-4)
+    before = [keras.ops.convert_to_numpy(variable).copy() for variable in model.trainable_variables]
+    model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy", run_eagerly=True)
+    assert np.isfinite(model.train_on_batch(images, np.arange(4)))
+    for variable, old in zip(model.trainable_variables, before, strict=True):
+        new = keras.ops.convert_to_numpy(variable)
+        assert np.isfinite(new).all(), variable.path
+        assert not np.array_equal(new, old), variable.path
+
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    (tmp_path / "model.keras").unlink()  # all of them together are gigabytes
+    assert loaded.to_json() == model.to_json()
+    np.testing.assert_array_equal(outputs(loaded, images), outputs(model, images))
+
+
+def test_published_networks_are_registered():
+    assert set(PUBLISHED) == set(COUNTED) == set(kresnet.list_models())
+    assert sum(bool(row["gmacs"]) for row in PUBLISHED.values()) >= 20

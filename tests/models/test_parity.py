@@ -1,0 +1,33 @@
+"""With the same weights, our networks compute what the original PyTorch models computed."""
+
+import keras
+import numpy as np
+import pytest
+import reference
+
+import kresnet
+from kresnet.weights import load as weights
+
+
+def test_every_stored_network_of_ours_is_compared():
+    assert len(reference.NETWORKS) == 68
+
+
+@pytest.mark.parametrize("key", reference.NETWORKS)
+def test_logits_and_parameters(key, tmp_path):
+    name, fields = reference.NETWORKS[key]
+    size = key.split(":")[2]
+    expected = reference.LOGITS[key]
+    model = kresnet.create_model(
+        name,
+        input_shape=(int(size), int(size), 3),
+        classes=len(expected),
+        classifier_activation=None,
+        include_preprocessing=False,
+        **fields,
+    )
+    assert sum(int(np.prod(v.shape)) for v in model.trainable_variables) == reference.LAYOUTS[key]["params"]
+    layouts = kresnet.get_builder(name).family.layouts
+    weights.load(model, reference.checkpoint(key, tmp_path / "model.safetensors"), layouts)
+    logits = keras.ops.convert_to_numpy(model(reference.image(int(size))))[0]
+    assert np.abs(logits - expected).max() <= 1e-4 * expected.std()

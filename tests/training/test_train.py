@@ -1,0 +1,250 @@
+"""Training runs, small ones: what the folder holds, what errors lose, and that a seed repeats a run."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from pictures import encoded, picture, write_folder
+from PIL import Image
+from test_processes import python
+
+import kresnet
+from kresnet import callbacks, data, recipes
+from kresnet.inference.predictors import predict, predictor
+
+COMMAND = os.path.join(os.path.dirname(sys.executable), "kresnet")
+TINY = {"depths": (1, 1), "widths": (8, 16), "stem": "conv3"}
+
+
+def tiny(classes=10, channels=1, size=16, **fields):
+    return kresnet.ResNet(**TINY, input_shape=(size, size, channels), classes=classes, **fields)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of a tiny network that learns something."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    history = kresnet.train(tiny(), "digits", "quick", out=folder, epochs=4, batch_size=32, seed=3, verbose=False)
+    return folder, history
+
+
+def test_what_a_run_leaves(run):
+    folder, history = run
+    assert {f.name for f in folder.iterdir()} == {
+        "config.json", "history.csv", "tensorboard", "best.keras", "last.keras", "report.html",
+    }  # fmt: skip
+    with (folder / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["val_accuracy"]) for row in rows] == pytest.approx(history.history["val_accuracy"])
+    assert len(rows) == 4
+    assert rows[0].keys() >= {"epoch", "loss", "accuracy", "top5", "val_loss", "learning_rate", "images_per_second"}
+    assert float(rows[-1]["learning_rate"]) == pytest.approx(0, abs=1e-6)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["class_names"] == list("0123456789")
+    assert config["recipe"]["name"] == "quick"
+    assert config["recipe"]["epochs"] == 4
+    assert config["versions"]["keras"] == keras.__version__
+    assert list((folder / "tensorboard").rglob("events*"))
+    assert max(history.history["val_accuracy"]) > 0.25  # chance is 0.1
+
+
+def test_best_is_the_best(run):
+    folder, history = run
+    result = kresnet.evaluate(folder, "digits", verbose=False)
+    assert result.class_names == tuple("0123456789")
+    assert result.accuracy() == pytest.approx(max(history.history["val_accuracy"]), abs=1e-6)
+    last = kresnet.evaluate(folder / "last.keras", "digits", verbose=False)
+    assert last.accuracy() == pytest.approx(history.history["val_accuracy"][-1], abs=1e-6)
+
+
+def test_a_run_is_not_overwritten(run):
+    with pytest.raises(ValueError, match="holds a run already"):
+        kresnet.train(tiny(), "digits", out=run[0])
+
+
+def test_predict(run, tmp_path):
+    digits = data.load("digits", "validation", 16, 8)
+    images, _ = next(iter(digits))
+    file = tmp_path / "digit.png"
+    Image.fromarray(np.asarray(images[0, ..., 0])).save(file)
+    ((path, classes),) = predict(run[0], [file], top=3)
+    assert path == str(file)
+    expected = predictor(run[0]).run(np.asarray(images[:1]))[0]
+    assert [name for name, _ in classes] == [str(i) for i in np.argsort(-expected)[:3]]
+    assert classes[0][1] == pytest.approx(expected.max(), abs=1e-4)
+    file.write_text("no image")
+    with pytest.raises(ValueError, match=r"digit\.png: not a whole image"):
+        list(predict(run[0], [file]))
+
+
+def test_command(tmp_path):
+    """Train, evaluate and predict as printed in the README, on a folder of photos."""
+    photos, out = write_folder(tmp_path / "photos", count=10), tmp_path / "runs" / "a"
+    arguments = (
+        f"train resnet20 --data {photos} --image-size 16 --epochs 1 --batch-size 8 --set augment=flip-crop --out {out}"
+    )
+    done = subprocess.run([COMMAND, *arguments.split()], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 1/1" in done.stdout
+    assert "images_per_second" in done.stdout
+    config = json.loads((out / "config.json").read_text())
+    assert (config["model"], config["batch_size"], config["recipe"]["augment"]) == ("resnet20", 8, "flip-crop")
+    done = subprocess.run([COMMAND, "evaluate", out, "--data", photos], capture_output=True, text=True)
+    assert "top-1" in done.stdout
+    assert "of 6, 95 % interval" in done.stdout
+    done = subprocess.run([COMMAND, "predict", out, photos / "red" / "0.jpg"], capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert lines[0] == str(photos / "red" / "0.jpg")
+    assert {line.split()[-1] for line in lines[1:]} == {"blue", "green", "red"}
+    done = subprocess.run(
+        [COMMAND, "train", "resnet2O", "--data", photos, "--out", "x"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("Received: key='resnet2O'")
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path):
+    code = f"""
+        import sys
+        sys.path.insert(0, {os.path.dirname(__file__)!r})
+        import hashlib, kresnet
+        from test_train import tiny
+        import keras
+        def digest(seed, name):
+            keras.utils.set_random_seed(seed)
+            model = tiny(drop_path_rate=0.2)
+            kresnet.train(model, "digits", "quick", out={str(tmp_path)!r} + "/" + name, epochs=1, seed=seed,
+                          deterministic=True, augment="cutout", mixup=0.2, verbose=False, with_report=False)
+            return hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest()
+        one, two, other = digest(1, "a"), digest(1, "b"), digest(2, "c")
+        print(one == two, one == other)
+    """
+    assert python(code).split()[-2:] == ["True", "False"]
+
+
+def test_a_network_that_is_built_takes_the_recipe_s_fields(tmp_path):
+    """What RSB asks of it: sigmoids, stochastic depth, mixed labels; and the precision, but not in the classifier."""
+    seen = []
+    photos = write_folder(tmp_path / "photos", count=10)
+    spy = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: seen.append(spy.model))
+    kresnet.train(
+        "resnet20", photos, "rsb-a3", out=tmp_path / "a", epochs=1, image_size=16, batch_size=8, warmup_epochs=0,
+        drop_path_rate=0.1, precision="mixed_bfloat16", callbacks=[spy], verbose=False,
+    )  # fmt: skip
+    (model,) = seen
+    assert model.get_layer("predictions").activation is keras.activations.sigmoid
+    assert model.get_layer("predictions").compute_dtype == "float32"
+    assert model.get_layer("stem_conv").compute_dtype == "bfloat16"
+    assert any("drop_path" in layer.name for layer in model.layers)
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_weights_to_start_from(tmp_path):
+    """A checkpoint of other classes: all but the classifier."""
+    start = kresnet.ResNet20(classes=7, input_shape=(16, 16, 1))
+    start.save_weights(tmp_path / "start.weights.h5")
+    seen = {}
+
+    def compare(logs):
+        for layer in spy.model.layers:
+            if layer.weights and layer.name != "predictions":
+                assert all(
+                    (a == b).all()
+                    for a, b in zip(layer.get_weights(), start.get_layer(layer.name).get_weights(), strict=True)
+                )
+                seen[layer.name] = True
+
+    spy = keras.callbacks.LambdaCallback(on_train_begin=compare)
+    kresnet.train(
+        "resnet20", "digits", "fine-tune", out=tmp_path / "a", epochs=0.05, image_size=16, batch_size=512,
+        weights=tmp_path / "start.weights.h5", callbacks=[spy], verbose=False, with_report=False,
+    )  # fmt: skip
+    assert len(seen) > 30
+
+
+def test_ema_is_what_is_saved(tmp_path):
+    """With an average that never moves, the saved network is the one before training."""
+    model = tiny()
+    before = model.get_weights()
+    kresnet.train(
+        model,
+        "digits",
+        "quick",
+        out=tmp_path / "a",
+        epochs=2,
+        batch_size=256,
+        ema=0.9999999,
+        verbose=False,
+        with_report=False,
+    )
+    saved = keras.saving.load_model(tmp_path / "a" / "last.keras")
+    moved = [np.abs(a - b).max() for a, b in zip(saved.trainable_variables, model.trainable_variables, strict=True)]
+    for name, old, new in zip([w.path for w in model.weights], before, saved.get_weights(), strict=True):
+        if "moving" not in name:
+            np.testing.assert_allclose(old, new, atol=1e-4, err_msg=name)
+    assert max(moved) < 1e-4  # fit leaves the average in the model too
+
+
+def test_broken_image_names_the_file(tmp_path):
+    photos = write_folder(tmp_path / "photos", count=10)
+    broken = photos / "red" / "broken.jpg"
+    broken.write_bytes(encoded(picture("red"))[:-300])
+    with pytest.raises(ValueError, match=f"^{broken}: not a whole image"):
+        kresnet.train(tiny(3, 3), photos, out=tmp_path / "a", epochs=30, batch_size=8, verbose=False)
+    history = kresnet.train(
+        tiny(3, 3), photos, out=tmp_path / "b", epochs=1, batch_size=8, on_error="skip", verbose=False
+    )
+    assert np.isfinite(history.history["loss"]).all()
+
+
+def test_nan_stops_and_keeps_what_was_good(tmp_path):
+    model = tiny()
+    nan = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: epoch == 1 and model.get_layer("predictions").set_weights(
+            [np.full_like(w, np.nan) for w in model.get_layer("predictions").get_weights()]
+        )
+    )  # fmt: skip
+    with pytest.raises(RuntimeError, match="NaN"):
+        kresnet.train(model, "digits", out=tmp_path / "a", epochs=3, batch_size=256, callbacks=[nan], verbose=False)
+    kept = keras.saving.load_model(tmp_path / "a" / "last.keras")
+    assert all(np.isfinite(w).all() for w in kept.get_weights())
+
+
+def test_bad_arguments(tmp_path):
+    import tensorflow as tf
+
+    in_range = tf.data.Dataset.from_tensors((np.zeros((4, 16, 16, 1)), np.arange(4)))
+    out_of_range = tf.data.Dataset.from_tensors((np.zeros((4, 16, 16, 1)), np.array([0, 1, 2, 10])))
+    for arguments, match in [
+        ({"model": tiny(7)}, r"images' classes\. Received: network=7, images=10"),
+        ({"data": out_of_range}, r"in 0 to 9\. Received: label=10"),
+        ({"image_size": 24}, "Received: input_shape=.*image_size=24"),
+        ({"precision": "float16"}, "Received: precision='float16'"),
+        ({"precision": "mixed_bfloat16"}, "are for networks that are built here"),
+        ({"momentun": 0.5}, "Did you mean 'momentum'"),
+        ({"data": in_range.repeat()}, "must know its length"),
+        ({"data": in_range, "batch_size": 3}, r"are of 4 images\. Received: batch_size=3"),
+        ({"data": [1, 2]}, r"a source's name or a tf\.data\.Dataset"),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            kresnet.train(
+                **{"model": tiny(), "data": "digits", "out": tmp_path / "never", "verbose": False} | arguments
+            )
+    assert not (tmp_path / "never").exists()
+
+
+def test_everything_works_in_one_s_own_fit(tmp_path):
+    """The recipe's parts and the callbacks without `train`."""
+    recipe = recipes.BAG_OF_TRICKS.replace(epochs=1, warmup_epochs=0.5)
+    training = data.load("digits", "train", 16, 64, mixup=0.2)
+    model = tiny()
+    model.compile(recipe.optimizer_for(len(training), 64), recipe.loss(), metrics=["categorical_accuracy"])
+    checkpoint = callbacks.Checkpoint(tmp_path, monitor="categorical_accuracy")
+    model.fit(training, epochs=2, callbacks=[callbacks.Passes(training), callbacks.Meter(64), checkpoint], verbose=0)
+    assert checkpoint.best is not None
+    assert (tmp_path / "best.keras").exists()

@@ -1,0 +1,71 @@
+"""Makes `kresnet/__init__.pyi`, by which editors complete `kresnet.ResNet50(` and checkers know its arguments."""
+
+import dataclasses
+import inspect
+import pathlib
+
+import kresnet
+from kresnet.models import catalogue
+
+FILE = pathlib.Path(kresnet.__file__).with_suffix(".pyi")
+
+HEAD = '''\
+"""Made by `make table`: what `kresnet` holds, for editors and type checkers."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import keras
+
+'''
+
+
+def text() -> str:
+    """Returns the stub: the public names, a builder's type for each family, and the networks."""
+    imports = [_import(name, place) for name, place in sorted(kresnet.NAMES.items()) if not _is_builder(name)]
+    builders = [getattr(kresnet, row["builder"]) for row in catalogue.rows()]
+    bases = [getattr(kresnet, name) for name in kresnet.NAMES if _is_builder(name)]
+    families = {builder.family.spec: builder for builder in builders}
+    specs = [f"from {spec.__module__} import {spec.__name__}" for spec in families]
+    rows = {spec: _row(spec) for spec in families if _row(spec)}
+    protocols = [_protocol(builder) for builder in families.values()]
+    networks = [f"{builder.__name__}: _{builder.family.spec.__name__}Builder" for builder in (*bases, *builders)]
+    lines = [*sorted([*imports, *specs, *rows.values()]), "", "__version__: str", ""]
+    return HEAD + "\n".join([*lines, *protocols, *networks]) + "\n"
+
+
+def _is_builder(name: str) -> bool:
+    return hasattr(getattr(kresnet, name), "key")
+
+
+def _import(name: str, place: str) -> str:
+    module, separator, attribute = place.partition(":")
+    if separator:
+        return f"from {module} import {attribute} as {name}"
+    package, _, last = module.rpartition(".")
+    return f"from {package} import {last} as {name}"
+
+
+def _row(spec: type) -> str | None:
+    """Returns the import of the rows that a spec's table holds, where it has one."""
+    holds = any(field.name == "table" for field in dataclasses.fields(spec))
+    return f"from {spec.__module__} import Row" if holds else None
+
+
+def _protocol(builder) -> str:
+    """Returns a class whose call has the signature of a family's builders, the fields of the spec with their types."""
+    spec = builder.family.spec
+    types = {field.name: field.type for field in dataclasses.fields(spec)}
+    types |= dict.fromkeys(("phi", "alpha", "beta", "gamma"), "float | None")
+    parts, keyword_only = ["self"], False
+    for parameter in inspect.signature(builder).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and not keyword_only:
+            parts, keyword_only = [*parts, "*"], True
+        kind = types.get(parameter.name, parameter.annotation)
+        parts.append(f"{parameter.name}: {kind} = ...")
+    arguments = "".join(f"        {part},\n" for part in parts)
+    return (
+        f"class _{spec.__name__}Builder(Protocol):\n"
+        f"    __name__: str\n    key: str\n    paper: str\n    spec: {spec.__name__}\n    input_size: int\n"
+        f"    def __call__(\n{arguments}    ) -> keras.Model: ...\n"
+    )

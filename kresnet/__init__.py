@@ -1,5 +1,6 @@
 """Residual, plain and mobile networks for Keras, exactly as their papers have them."""
 
+import importlib.util
 import pkgutil
 from typing import Any
 
@@ -8,38 +9,39 @@ from kresnet import serializable
 __version__ = "0.1.0"
 
 # Public names, and where each is: imported when it is asked for, since Keras takes seconds to import. The networks'
-# names stand in `kresnet.models.catalogue`; `make table` writes `__init__.pyi`, for editors, from both.
+# names are in `kresnet.models.catalogue`; `make table` writes `__init__.pyi`, for editors, from both.
 NAMES = {
     "CompoundScaling": "kresnet.models.scaling:CompoundScaling",
     "EfficientNet": "kresnet.models.mobile.efficientnet:EfficientNet",
     "ResNet": "kresnet.models.residual.networks:ResNet",
-    "callbacks": "kresnet.training.callbacks",
     "cost": "kresnet.graph.cost:cost",
     "create_model": "kresnet.models.registry:create_model",
     "data": "kresnet.data",
-    "deploy": "kresnet.deploy",
     "evaluate": "kresnet.evaluation.evaluate:evaluate",
     "export": "kresnet.deploy.export:export",
     "get_builder": "kresnet.models.registry:get_builder",
-    "layers": "kresnet.layers",
     "list_models": "kresnet.models.registry:list_models",
-    "losses": "kresnet.training.losses",
-    "optimizers": "kresnet.training.optimizers",
     "quantize_aware": "kresnet.deploy.quantize:quantize_aware",
     "recipes": "kresnet.training.recipes",
     "scaling": "kresnet.search.scaling",
     "train": "kresnet.training.train:train",
 }
 
+# Modules that go by a short name as well: `kresnet.callbacks`. They are not in `__all__`.
+MODULES = {name: f"kresnet.training.{name}" for name in ("callbacks", "losses", "optimizers")}
+
 
 def __getattr__(name: str) -> Any:
     if name == "__all__":
         return _public()
-    if name in NAMES:
-        found = pkgutil.resolve_name(NAMES[name])
-    elif name[:1].isupper():  # a network
+    place = (NAMES | MODULES).get(name)
+    if place:
+        found = pkgutil.resolve_name(place)
+    elif name[:1].isupper():
         found = pkgutil.resolve_name("kresnet.models.registry:named")(name)
-    else:  # of a module too, which an import statement then looks for
+    elif not name.startswith("_") and importlib.util.find_spec(f"kresnet.{name}"):
+        found = importlib.import_module(f"kresnet.{name}")
+    else:
         raise AttributeError(f"module 'kresnet' has no attribute {name!r}")
     globals()[name] = found
     return found
@@ -50,9 +52,8 @@ def __dir__() -> list[str]:
 
 
 def _public() -> list[str]:
-    from kresnet.models import catalogue
-
-    return sorted({*NAMES, *(row["builder"] for row in catalogue.rows())})
+    rows = pkgutil.resolve_name("kresnet.models.catalogue:rows")
+    return sorted({*NAMES, *(row["builder"] for row in rows())})
 
 
 serializable.register()

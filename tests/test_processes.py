@@ -7,6 +7,8 @@ import sys
 import textwrap
 import time
 
+import keras
+import numpy as np
 import pytest
 
 import kresnet
@@ -79,8 +81,6 @@ def test_backends_agree(tmp_path):
         x = np.random.default_rng(0).integers(0, 256, (2, 33, 40, 3)).astype("uint8")
         np.save({{out!r}}, model.predict(x, verbose=0))
     """
-    import numpy as np
-
     outputs = []
     for backend in ("tensorflow", "jax"):
         out = str(tmp_path / f"{backend}.npy")
@@ -89,10 +89,33 @@ def test_backends_agree(tmp_path):
     np.testing.assert_allclose(*outputs, atol=1e-4 * outputs[0].std())
 
 
-def test_a_fresh_process_loads_a_saved_model(tmp_path):
-    model = kresnet.ResNet(
-        depths=(1, 1), widths=(8, 16), groups=4, preactivation=True, shortcut="pad", input_shape=(32, 32, 3)
-    )
+@pytest.mark.parametrize("imports", ["import kresnet, keras", "import keras, kresnet", "import keras"])
+def test_a_fresh_process_loads_a_saved_model(tmp_path, imports):
+    """Without kresnet as a plain functional model of the same function; a model within another too."""
+    model = kresnet.ResNet20(depths=(1, 1, 1), se_reduction=4, input_shape=(16, 16, 3))
+    model.save(tmp_path / "model.keras")
+    keras.Sequential([keras.Input((16, 16, 3)), model]).save(tmp_path / "nested.keras")
+    x = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype("float32")
+    np.save(tmp_path / "x.npy", x)
+    code = f"""
+        {imports}
+        import numpy as np
+        x, outputs = np.load({str(tmp_path / "x.npy")!r}), []
+        for name in ("model", "nested"):
+            model = keras.saving.load_model({str(tmp_path)!r} + f"/{{name}}.keras")
+            outputs.append(model.predict(x, verbose=0))
+        np.save({str(tmp_path / "outputs.npy")!r}, outputs)
+        model = model.layers[0]
+        print(getattr(model, "kresnet_config", {{}}).get("key"), type(model).__name__)
+    """
+    printed = python(code).split()
+    assert printed[-2:] == ["resnet20" if "kresnet" in imports else "None", "Functional"]
+    for output in np.load(tmp_path / "outputs.npy"):
+        np.testing.assert_array_equal(output, model.predict(x, verbose=0))
+
+
+def test_a_fresh_process_loads_a_model_with_layers_that_keras_lacks(tmp_path):
+    model = kresnet.ResNet(depths=(1, 1), widths=(8, 16), groups=4, preactivation=True, input_shape=(32, 32, 3))
     model.save(tmp_path / "model.keras")
     code = f"""
         import kresnet, keras
@@ -101,14 +124,49 @@ def test_a_fresh_process_loads_a_saved_model(tmp_path):
     assert int(python(code)) == model.count_params()
 
 
+def test_a_fresh_process_loads_a_trained_model(tmp_path):
+    """Its optimizer, loss and metrics are ours."""
+    out = tmp_path / "run"
+    network = kresnet.ResNet(depths=(1, 1), widths=(8, 16), stem="conv3", input_shape=(8, 8, 1), classes=10)
+    kresnet.train(network, "digits", out=out, epochs=1, verbose=False, with_report=False)
+    code = f"""
+        import kresnet, keras
+        print(keras.saving.load_model({str(out / "last.keras")!r}).optimizer.__class__.__module__)
+    """
+    assert python(code).split()[-1] == "kresnet.training.optimizers"
+
+
+def test_importing_kresnet_imports_no_keras():
+    code = """
+        import sys
+        import kresnet
+        from kresnet import checks, cli
+        assert not {"keras", "tensorflow", "rich"} & set(sys.modules)
+        import keras
+        assert keras.saving.get_registered_object("kresnet>GroupedConv2D") is kresnet.layers.GroupedConv2D
+        assert "kresnet.models.build" not in sys.modules
+    """
+    python(code)
+
+
+def test_a_program_called_kresnet_has_the_whole_package(tmp_path):
+    script = tmp_path / "bin" / "kresnet"
+    script.parent.mkdir()
+    script.write_text("import kresnet\nprint(kresnet.ResNet20(depths=(1, 1, 1)).name)\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.stdout.split() == ["resnet20"], done.stderr
+
+
 COMMAND = os.path.join(os.path.dirname(sys.executable), "kresnet")
 
 
-def test_help_is_quick():
+@pytest.mark.parametrize("arguments", [["--help"], ["list"]])
+def test_what_computes_nothing_is_quick(arguments):
     def seconds():
         start = time.perf_counter()
-        done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True)
-        assert done.stdout.startswith("usage: kresnet")
+        done = subprocess.run([COMMAND, *arguments], capture_output=True, text=True)
+        assert done.stdout.startswith("usage: kresnet") or "kresnet.ResNet50 " in done.stdout
+        assert done.stderr == ""
         return time.perf_counter() - start
 
     assert min(seconds() for _ in range(5)) < 0.5
@@ -118,6 +176,6 @@ def test_list():
     done = subprocess.run([COMMAND, "list", "resnet5*d"], capture_output=True, text=True, check=True)
     assert "kresnet.ResNet50D" in done.stdout
     assert "kresnet.ResNet50 " not in done.stdout
-    done = subprocess.run([COMMAND, "list", "vgg*"], capture_output=True, text=True)
+    done = subprocess.run([COMMAND, "list", "alexnet*"], capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.endswith("Received: pattern='vgg*'\n")
+    assert done.stderr.endswith("Received: pattern='alexnet*'\n")

@@ -22,7 +22,8 @@ import keras
 
 def text() -> str:
     """Returns the stub: the public names, a builder's type for each family, and the networks."""
-    imports = [_import(name, place) for name, place in sorted(kresnet.NAMES.items()) if not _is_builder(name)]
+    places = kresnet.NAMES | kresnet.MODULES | {room: f"kresnet.{room}" for room in ("deploy", "layers", "weights")}
+    imports = [_import(name, place) for name, place in places.items() if not _is_builder(name)]
     builders = [getattr(kresnet, row["builder"]) for row in catalogue.rows()]
     bases = [getattr(kresnet, name) for name in kresnet.NAMES if _is_builder(name)]
     families = {builder.family.spec: builder for builder in builders}

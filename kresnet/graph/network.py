@@ -13,7 +13,7 @@ class Network(keras.Model):
     """A `keras.Model` of inputs and outputs that carries a description of itself in its config.
 
     Its files hold Keras's own classes wherever these compute the same, so that Keras loads them where kresnet is not
-    imported: as a plain functional model, without the description.
+    imported: as a plain functional model, without the description. `keras.models.clone_model` leaves that out as well.
 
     Args:
         inputs, outputs, name: as `keras.Model`'s.
@@ -56,6 +56,11 @@ class Network(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Network:
         return super().from_config(_exchanged(config, _KERAS, _OURS), custom_objects)
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        # Keras pickles a model as its file, and a method of the class that reads it: pickle does not find ours, below.
+        _, file = super().__reduce__()
+        return keras.Model._unpickle_model, file
 
 
 # Where kresnet is not imported, Keras looks for a class by the module and name in the file: it finds its own functional

@@ -16,7 +16,7 @@ from kresnet.layers.pixels import preprocess
 from kresnet.models import ends
 from kresnet.models.family import Family, Spec
 from kresnet.models.scaling import CompoundScaling
-from kresnet.weights import load as weight_files
+from kresnet.weights.loading import load
 
 # Keras walks a model's graph by recursion, along the shortcuts: ResNet-1202 is deeper than Python's limit of 1000.
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 3000))
@@ -90,7 +90,7 @@ def build(
     }
     model = Network(inputs, outputs, name=name, kresnet_config=about)
     if weights is not None:
-        weight_files.load(model, weights, family.layouts)
+        load(model, weights, family.layouts)
     if not features:
         return model
     chosen = ends.selected(features, maps)
@@ -161,7 +161,7 @@ def make_builder(network: Published) -> Builder:
     builder.__module__ = "kresnet"  # where it can be imported from, so that it pickles
     builder.__doc__ = _docstring(network)
     builder.key, builder.paper, builder.spec = network.key, network.paper, network.spec
-    builder.input_size, builder.family = network.size, network.family
+    builder.input_size, builder.family, builder.layouts = network.size, network.family, network.family.layouts
     return builder
 
 

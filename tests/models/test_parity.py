@@ -6,7 +6,7 @@ import pytest
 import reference
 
 import kresnet
-from kresnet.weights import load as weights
+from kresnet import weights
 
 
 def test_every_stored_network_of_ours_is_compared():
@@ -27,7 +27,7 @@ def test_logits_and_parameters(key, tmp_path):
         **fields,
     )
     assert sum(int(np.prod(v.shape)) for v in model.trainable_variables) == reference.LAYOUTS[key]["params"]
-    layouts = kresnet.get_builder(name).family.layouts
+    layouts = kresnet.get_builder(name).layouts
     weights.load(model, reference.checkpoint(key, tmp_path / "model.safetensors"), layouts)
     logits = keras.ops.convert_to_numpy(model(reference.image(int(size))))[0]
     assert np.abs(logits - expected).max() <= 1e-4 * expected.std()

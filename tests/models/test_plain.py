@@ -1,0 +1,108 @@
+"""VGG: its dense head, and what a family with a head of its own does with the builders' arguments."""
+
+import keras
+import numpy as np
+import pytest
+import reference
+
+import kresnet
+
+SMALL = {"widths": (4, 8, 8, 8, 8), "dense_widths": (16, 16), "classes": 3}
+RNG = np.random.default_rng(0)
+
+
+def test_parameters_are_the_paper_s():
+    """133, 133, 138 and 144 million: table 2."""
+    with keras.StatelessScope():
+        millions = [kresnet.create_model(key).count_params() / 1e6 for key in ("vgg11", "vgg13", "vgg16", "vgg19")]
+    assert [round(count) for count in millions] == [133, 133, 138, 144]
+
+
+def test_convolutions_are_the_paper_s():
+    """Weight layers in configurations A, B, D and E: table 1."""
+    for key, layers in (("vgg11", 11), ("vgg13", 13), ("vgg16_bn", 16), ("vgg19_bn", 19)):
+        with keras.StatelessScope():
+            model = kresnet.create_model(key)
+        kinds = keras.layers.Conv2D, keras.layers.Dense
+        assert sum(isinstance(layer, kinds) for layer in model.layers) == layers
+
+
+@pytest.mark.parametrize("size", [(224, 224), (448, 224), (64, 96), (250, 300)])
+def test_any_size_is_averaged_to_7x7_as_torchvision_does(size):
+    model = kresnet.VGG11(input_shape=(*size, 3), **SMALL)
+    body = keras.Model(model.input, model.get_layer("stage5_pool").output)
+    pooled = keras.Model(model.input, model.get_layer("head_flatten").output)
+    x = RNG.integers(0, 256, (1, *size, 3)).astype("float32")
+    maps = keras.ops.convert_to_numpy(body(x))
+    height, width = maps.shape[1:3]
+
+    def window(i, side):
+        return slice(i * side // 7, -(-(i + 1) * side // 7))
+
+    expected = [[maps[:, window(i, height), window(j, width)].mean((1, 2)) for j in range(7)] for i in range(7)]
+    expected = np.moveaxis(expected, 2, 0).reshape(1, -1)
+    np.testing.assert_allclose(pooled(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_dense_layers_need_a_size():
+    with pytest.raises(ValueError, match=r"a whole `input_shape`\. Received: feature_map=\(None, None, 8\)"):
+        kresnet.VGG11(input_shape=(None, None, 3), **SMALL)
+    assert kresnet.VGG11(include_top=False, **SMALL).output_shape == (None, None, None, 8)
+
+
+def test_dropout_after_each_dense_layer():
+    model = kresnet.VGG16(input_shape=(64, 64, 3), **SMALL)
+    rates = {layer.name: layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
+    assert rates == {"head_dropout1": 0.5, "head_dropout2": 0.5}
+    assert not [
+        layer
+        for layer in kresnet.VGG16(head_dropout_rate=0.0, input_shape=(64, 64, 3), **SMALL).layers
+        if isinstance(layer, keras.layers.Dropout)
+    ]
+
+
+def test_features_are_what_each_pooling_takes():
+    model = kresnet.VGG16(features=True, **SMALL)
+    assert model.feature_strides == {"stage2": 2, "stage3": 4, "stage4": 8, "stage5": 16}
+    maps = model(np.zeros((1, 64, 64, 3)))
+    assert {name: m.shape[1] for name, m in maps.items()} == {"stage2": 32, "stage3": 16, "stage4": 8, "stage5": 4}
+
+
+def test_weights_without_the_top_leave_all_of_the_head(tmp_path):
+    file = reference.checkpoint("torchvision:vgg11:224", tmp_path / "vgg11.safetensors")
+    body = kresnet.VGG11(include_top=False, weights=file)
+    kernel = reference.reference_weights.tensor("features.0.weight", (64, 3, 3, 3))
+    np.testing.assert_array_equal(body.get_layer("stage1_conv1").kernel, kernel.transpose(2, 3, 1, 0))
+    with pytest.raises(ValueError, match=r"of a network with other classes: 'classifier\.6\.weight' is \(1000, 4096\)"):
+        kresnet.VGG11(classes=5, weights=file)
+
+
+def test_keras_files_without_the_top(tmp_path):
+    whole = kresnet.VGG11(input_shape=(64, 64, 3), **SMALL)
+    whole.save_weights(tmp_path / "vgg.weights.h5")
+    body = kresnet.VGG11(include_top=False, weights=tmp_path / "vgg.weights.h5", **SMALL)
+    np.testing.assert_array_equal(body.get_layer("stage5_conv2").kernel, whole.get_layer("stage5_conv2").kernel)
+
+
+def test_scaling_leaves_the_dense_layers():
+    model = kresnet.VGG11(phi=1, **SMALL)
+    changes = model.kresnet_config["changes"]
+    assert changes["depths"] == [2, 2, 3, 3, 3]
+    assert model.get_layer("head_dense1").units == 16
+    assert model.input_shape == (None, 256, 256, 3)
+
+
+@pytest.mark.parametrize(
+    ("received", "arguments"),
+    [
+        ("depths=(1, 1), widths=(64, 128, 256, 512, 512)", {"depths": (1, 1)}),
+        ("dense_widths=(64, 0)", {"dense_widths": (64, 0)}),
+        ("batch_norm=1", {"batch_norm": 1}),
+        ("activation='rleu'", {"activation": "rleu"}),
+        ("input_shape=(31, 32, 3)", {"input_shape": (31, 32, 3)}),
+    ],
+)
+def test_nonsense_is_refused_by_name(received, arguments):
+    with pytest.raises(ValueError, match="Received: ") as error:
+        kresnet.VGG11(**arguments)
+    assert str(error.value).endswith(f"Received: {received}")

@@ -40,7 +40,7 @@ def integers(name: str, values: Any) -> tuple[int, ...]:
 
 
 def number(name: str, value: Any, low: float, high: float, expectation: str) -> float:
-    """Returns `value` as a float in [low, high); `expectation` words the range in the error."""
+    """Returns `value` as a float in [low, high); `expectation` says in the error what it must be."""
     try:
         value_ok = not isinstance(value, bool | str) and low <= float(value) < high
     except (TypeError, ValueError):
@@ -56,7 +56,7 @@ def boolean(name: str, value: Any) -> bool:
 
 
 def choice(name: str, value: Any, choices: Collection[Any]) -> Any:
-    """Returns `value` if it is one of `choices`, else names the nearest of them in the error."""
+    """Returns `value` if it is one of `choices`; the error names the closest of them."""
     if any(type(value) is type(option) and value == option for option in choices):  # 1 is not True here
         return value
     listed = ", ".join(repr(option) for option in choices)
@@ -64,6 +64,7 @@ def choice(name: str, value: Any, choices: Collection[Any]) -> Any:
 
 
 def closest(value: Any, choices: Iterable[Any]) -> str:
-    """Returns a " Did you mean ...?" for the choices that read like `value`, or nothing."""
-    matches = difflib.get_close_matches(str(value).lower(), [str(option) for option in choices], n=3, cutoff=0.5)
-    return f" Did you mean {' or '.join(repr(match) for match in matches)}?" if matches else ""
+    """Returns " Did you mean ...?" with the choices that read like `value`, in whatever case; "" if there are none."""
+    options = {str(option).lower(): str(option) for option in choices}
+    matches = difflib.get_close_matches(str(value).lower(), options, n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(repr(options[match]) for match in matches)}?" if matches else ""

@@ -14,7 +14,7 @@ import kresnet
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command with these arguments (default: the process's own) and returns its exit status."""
-    parser = argparse.ArgumentParser("kresnet", description="Residual and mobile networks for Keras.")
+    parser = argparse.ArgumentParser("kresnet", description="Convolutional networks for Keras.")
     parser.add_argument("--version", action="version", version=f"kresnet {kresnet.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("list", help="list the networks", description="List the networks.")
@@ -32,12 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("model", nargs="+", help="a run, .keras, .tflite or SavedModel; several are an ensemble")
     command.add_argument("--data", required=True, metavar="SOURCE", help="a folder, tfds:NAME, or digits")
     command.add_argument("--crops", default="center", help="center (default), ten or full")
-    command.add_argument("--scales", type=int, nargs="+", default=(), metavar="PIXELS", help="of --crops full")
+    command.add_argument("--scales", type=int, nargs="+", default=(), metavar="PIXELS", help="for --crops full")
     command.add_argument("--split", default="validation", help="(default: validation)")
     command.add_argument("--batch-size", type=int, default=32, metavar="IMAGES")
-    command.add_argument("--image-size", type=int, metavar="PIXELS", help="of a network of open size")
+    command.add_argument("--image-size", type=int, metavar="PIXELS", help="for a network of open size")
     command.add_argument("--split-seed", type=int, default=0, help="of the split, as in training (default: 0)")
-    command.add_argument("--on-error", default="raise", help="of a broken image: raise (default) or skip")
+    command.add_argument("--on-error", default="raise", help="for a broken image: raise (default) or skip")
     command.set_defaults(run=_evaluate)
     command = commands.add_parser("predict", help="classify images", description="Classify images.")
     command.add_argument("model", help="a run, .keras, .tflite or SavedModel")
@@ -58,7 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--labels", metavar="FILE", help="one class a line (default: those inside the .tflite)")
     command.add_argument("--port", type=int, default=8000, help="of 127.0.0.1; 0: any that is free (default: 8000)")
     command.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    command.add_argument("--crop-fraction", type=float, metavar="SHARE", help="shown (default: as in evaluation)")
+    command.add_argument(
+        "--crop-fraction",
+        type=float,
+        metavar="SHARE",
+        help="of a picture that is shown to the network (default: as in evaluation)",
+    )
     command.add_argument("--open", action="store_true", dest="open_browser", help="open the page in the browser")
     command.set_defaults(run=_demo)
     options = parser.parse_args(arguments)
@@ -89,7 +94,7 @@ def _train_arguments(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (default: 0)")
     command.add_argument("--split-seed", type=int, default=0, help="of what is held out (default: 0)")
     command.add_argument("--deterministic", action="store_true", help="the same seed gives the same weights")
-    command.add_argument("--on-error", default="raise", help="of a broken image: raise (default) or skip")
+    command.add_argument("--on-error", default="raise", help="for a broken image: raise (default) or skip")
     command.set_defaults(run=_train)
 
 
@@ -99,7 +104,7 @@ def _export_arguments(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument("model", help="a run or a .keras")
     command.add_argument("--out", required=True, metavar="FILE", help="x.tflite, x.onnx, or a folder for a SavedModel")
-    command.add_argument("--quantize", help="of a .tflite: float16, dynamic or int8 (default: float32)")
+    command.add_argument("--quantize", help="for a .tflite: float16, dynamic or int8 (default: float32)")
     command.add_argument(
         "--io", help="dtype of the input: uint8 (default for networks that take pixels), float32, int8"
     )

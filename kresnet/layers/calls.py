@@ -37,7 +37,7 @@ def conv(
         x: feature map, (batch, height, width, channels).
         filters: channels of the output, at least 1.
         kernel: side of the square kernel in pixels, odd.
-        stride: step in pixels. 1 where `dilation` is not.
+        stride: step in pixels; 1 where `dilation` is above 1.
         groups: number of channel groups that are convolved separately; divides the channels of input and output.
         dilation: step in pixels between the kernel's taps.
         padding: "symmetric": kernel // 2 on every side, as PyTorch pads; "same": Keras's.
@@ -63,9 +63,9 @@ def conv(
 
 
 def depthwise_conv(x, kernel: int, *, stride: int = 1, padding: str = "symmetric", name: str):
-    """Convolves each channel by itself, without bias. Arguments and result: as `conv`'s."""
+    """Convolves each channel separately, without bias. Arguments and result: as in `conv`."""
     x, padding = _pad(x, kernel, stride, padding, name)
-    # One channel comes in to each that goes out: to Keras, whose kernel is (h, w, channels, 1), that is its fan-out.
+    # Each output channel has one input channel. Keras takes that number, its kernel's last axis, for the fan-out.
     initializer = VarianceScaling(scale=2.0, mode="fan_out", distribution="untruncated_normal")
     return keras.layers.DepthwiseConv2D(
         kernel, strides=stride, padding=padding, use_bias=False, depthwise_initializer=initializer, name=name
@@ -73,7 +73,7 @@ def depthwise_conv(x, kernel: int, *, stride: int = 1, padding: str = "symmetric
 
 
 def _pad(x, kernel: int, stride: int, padding: str, name: str):
-    """Returns x, padded where no `padding` of Keras's does it, and the one that the convolution is to have."""
+    """Returns x, padded where none of Keras's paddings does it, and the padding that the convolution is to have."""
     if padding == "same" or stride == 1 or _is_odd(x):
         return x, "same"
     return (keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x) if kernel > 1 else x), "valid"
@@ -86,8 +86,8 @@ def max_pool(x, *, padding: str = "symmetric", nonnegative: bool, name: str):
         x: feature map, (batch, height, width, channels).
         padding: "symmetric": the windows at the edge reach one pixel beyond it on every side, as PyTorch's do;
             "ceil": only beyond the bottom and the right, and only where pixels would be left out, as Caffe's do.
-        nonnegative: whether no value of `x` is below zero, as behind a ReLU: then padding with zeros, which is the
-            faster, is the same as padding with minus infinity.
+        nonnegative: whether no value of `x` is below zero, as after a ReLU: then padding with zeros, which is faster,
+            equals padding with minus infinity.
         name: the layer's name; the padding's, where there is one, is `<name>_pad`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The table of all networks as it stands in a file: reading it imports neither Keras nor any family."""
+"""The table of all networks, in a file that can be read without importing Keras or any family."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-# Trainable parameters and MACs for an image of the network's own size; `make table` writes it, the tests count again.
+# Trainable parameters, and MACs for an image of the network's own size. `make table` writes it; the tests count again.
 FILE = Path(__file__).with_name("networks.csv")
 COLUMNS = ("key", "builder", "parameters", "macs", "pixels", "paper")
 

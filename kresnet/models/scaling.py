@@ -11,10 +11,10 @@ from kresnet import checks
 
 @dataclasses.dataclass(frozen=True)
 class CompoundScaling:
-    """How much deeper, wider and finer a network gets, from one number.
+    """How much deeper, wider and finer a network becomes, from one number.
 
     Args:
-        phi: how many times to double the MACs, about; 0 leaves the network as it is. In [-10, 20].
+        phi: about how many times to double the MACs, in [-10, 20]; 0 leaves the network as it is.
         alpha: depth's coefficient, at least 1.
         beta: width's coefficient, at least 1.
         gamma: resolution's coefficient, at least 1. A warning says if alpha * beta**2 * gamma**2 is not near 2.
@@ -38,7 +38,7 @@ class CompoundScaling:
 
     @property
     def base(self) -> float:
-        """By how much a step of phi multiplies the MACs: alpha * beta**2 * gamma**2."""
+        """Factor by which a step of phi multiplies the MACs: alpha * beta**2 * gamma**2."""
         return self.alpha * self.beta**2 * self.gamma**2
 
     @property
@@ -62,7 +62,7 @@ class CompoundScaling:
         return self.base**self.phi
 
     def pixels(self, size: int, stride: int) -> int:
-        """Returns the scaled height or width in pixels: the multiple of the strides that is nearest."""
+        """Returns the scaled height or width in pixels: the nearest multiple of the stride."""
         return size if self.resolution == 1 else max(1, round(size * self.resolution / stride)) * stride
 
 

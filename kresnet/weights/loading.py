@@ -29,7 +29,7 @@ class Entry(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """A place for an array: the name that it has in a checkpoint, the shapes that fit, and the way into our layout."""
+    """A place for an array: its name in a checkpoint, the shapes that fit, and the conversion into our form."""
 
     variable: Any
     name: str
@@ -43,7 +43,7 @@ def load(model: keras.Model, path: str | os.PathLike, layouts: Sequence[Layout] 
     Args:
         model: one of our networks. If it has no classifier, the file's is left out.
         path: `.safetensors` (in one of `layouts`, told apart by the file's keys), or Keras's `.weights.h5` or `.keras`.
-        layouts: the layouts that the model's family has.
+        layouts: those of the model's family.
 
     Raises:
         ValueError: naming the first entries that are missing, left over, misshapen or not finite; or if the file is
@@ -77,7 +77,7 @@ def load(model: keras.Model, path: str | os.PathLike, layouts: Sequence[Layout] 
 
 
 def _assign(slots: list[Slot], entries: Mapping[str, Entry], in_head: Callable[[str], Any], file: Path) -> None:
-    """Checks that the entries and the slots are the same, and only then sets the slots' variables.
+    """Sets the slots' variables, after checking that entries and slots are the same.
 
     `in_head` tells whether an entry is the head's, which a network without one does without.
     """
@@ -188,7 +188,7 @@ def _open_safetensors(file: Path) -> Iterator[dict[str, Entry]]:
 
 @contextmanager
 def _open_keras(file: Path) -> Iterator[dict[str, Entry]]:
-    """Opens Keras's weights by the names of the layers, which a file holds beside Keras's own numbering."""
+    """Opens Keras's weights by the names of the layers, which a file holds besides Keras's own numbering."""
     import h5py
 
     try:

@@ -1,7 +1,7 @@
 """EfficientNet B0 to B7, and EfficientNet-Lite 0 to 4, which were made for phones.
 
-B1 to B7 are what their authors published. That is near, and not equal to, compound scaling by the paper's formula with
-its coefficients (alpha 1.2, beta 1.1, gamma 1.15), which `EfficientNet(phi=...)` applies:
+B1 to B7 are what their authors published. That is close to, but not the same as, compound scaling by the paper's
+formula with its coefficients (alpha 1.2, beta 1.1, gamma 1.15), which `EfficientNet(phi=...)` applies:
 
 | network | depth published | 1.2**phi | width published | 1.1**phi | pixels published | 224 * 1.15**phi | phi |
 |---------|-----------------|----------|-----------------|----------|------------------|-----------------|-----|
@@ -45,8 +45,8 @@ def scaled(name: str, base: InvertedSpec, width: float, depth: float, size: int,
 
 EfficientNet = base("EfficientNet", INVERTED, B0, paper=PAPER)
 
-# The authors' code has these multipliers (github.com/tensorflow/tpu, models/official/efficientnet). They are not quite
-# the paper's alpha ** phi: the docstring above compares them.
+# The authors' code has these multipliers (github.com/tensorflow/tpu, models/official/efficientnet). They differ a
+# little from the paper's alpha ** phi: the docstring above compares them.
 EfficientNetB0 = scaled("EfficientNetB0", B0, 1.0, 1.0, 224, 0.2)
 EfficientNetB1 = scaled("EfficientNetB1", B0, 1.0, 1.1, 240, 0.2)
 EfficientNetB2 = scaled("EfficientNetB2", B0, 1.1, 1.2, 260, 0.3)

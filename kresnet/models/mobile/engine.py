@@ -56,13 +56,13 @@ class InvertedSpec(Spec):
     head_width: int | None = 1280  # channels of the last 1x1 convolution; None: there is none
     width_multiplier: float = 1.0  # times all channels, to a multiple of 8
     depth_multiplier: float = 1.0  # times all blocks of a stage, rounded up
-    fixed_ends: bool = False  # stem, head, and the first and last stage's depth are not multiplied (Lite)
-    head_never_shrinks: bool = False  # the head is not multiplied by less than 1 (MobileNetV2)
-    linear: bool = True  # no activation behind a block's last convolution
+    fixed_ends: bool = False  # stem, head, and the depths of the first and last stage are not multiplied (Lite)
+    head_never_shrinks: bool = False  # the head's width is never multiplied by less than 1 (MobileNetV2)
+    linear: bool = True  # no activation after a block's last convolution
     shortcut: bool = True  # where a block's input and output have the same shape
     activation: str = "relu6"  # one of `kresnet.layers.ACTIVATIONS`; squeeze-and-excitation has it too
     padding: str = "symmetric"  # as PyTorch's weights want it; "same": as TensorFlow's do
-    drop_path_rate: float = 0.0  # the first block's is 0, and what would be the next after the last block has this
+    drop_path_rate: float = 0.0  # rises linearly from 0 at the first block; one more block would have this rate
 
     def __post_init__(self):
         super().__post_init__()
@@ -127,7 +127,7 @@ def _checked_table(table: Any) -> tuple[Row, ...]:
 
 
 def inverted(x: Any, spec: InvertedSpec) -> tuple[Any, dict[str, FeatureMap]]:
-    """Builds stem, stages and head. Stage 1 of the papers is the stem."""
+    """Builds stem, stages and head. The papers' stage 1 is the stem."""
     x = conv(x, spec.stem_channels, 3, stride=2, padding=spec.padding, name="stem_conv")
     x = _norm_act(x, spec, "stem_norm", "stem_act")
     maps, stride = {"stem": FeatureMap(x, 2)}, 2
@@ -146,7 +146,7 @@ def inverted(x: Any, spec: InvertedSpec) -> tuple[Any, dict[str, FeatureMap]]:
 
 
 def _block(x: Any, row: Row, stride: int, spec: InvertedSpec, drop_path_rate: float, name: str) -> Any:
-    """Expands, convolves each channel by itself, rescales the channels, projects, and adds the input."""
+    """Expands, convolves each channel separately, rescales the channels, projects, and adds the input."""
     shortcut, channels, i = x, x.shape[-1], 1
     if row.t > 1:
         x = _norm_act(conv(x, channels * row.t, 1, name=f"{name}_conv1"), spec, f"{name}_norm1", f"{name}_act1")

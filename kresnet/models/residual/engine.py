@@ -1,4 +1,4 @@
-"""The residual engine: stem, two kinds of block, and with them every residual network.
+"""The residual engine: a stem and two kinds of block, which make every residual network.
 
 He et al. 2015, arXiv:1512.03385 (post-activation); He et al. 2016, arXiv:1603.05027 (pre-activation).
 """
@@ -18,7 +18,7 @@ from kresnet.models.scaling import make_divisible
 
 
 def resnet(x: Any, spec: ResNetSpec) -> tuple[Any, dict[str, FeatureMap]]:
-    """Builds stem, stages and, of a pre-activation network, the final norm. Stage 1 of the papers is the stem."""
+    """Builds stem, stages and, of a pre-activation network, the final norm. The papers' stage 1 is the stem."""
     x, stem_stride, maps = _stem(x, spec)
     block = _preactivation_block if spec.preactivation else _block
     for stage, stride, rows in blocks(spec, stem_stride):
@@ -41,7 +41,7 @@ def _stem(x: Any, spec: ResNetSpec) -> tuple[Any, int, dict[str, FeatureMap]]:
         names = [""]
     for name, row in zip(names, rows, strict=True):
         x = _conv(x, row, f"stem_conv{name}")
-        # A pre-activation network's first block brings the norm and activation that follow the last convolution.
+        # In a pre-activation network the first block has the norm and activation that follow the last convolution.
         if not (spec.preactivation and row is rows[-1]):
             x = _activation(_norm(x, spec, f"stem_norm{name}"), spec, f"stem_act{name}")
     maps = {"stem": FeatureMap(x, rows[0].stride)}
@@ -52,7 +52,7 @@ def _stem(x: Any, spec: ResNetSpec) -> tuple[Any, int, dict[str, FeatureMap]]:
 
 
 def _block(x: Any, block: Block, spec: ResNetSpec) -> Any:
-    """Post-activation, v1: convolution, norm, activation, and the last activation behind the sum."""
+    """Post-activation, v1: convolution, norm, activation, and the last activation after the sum."""
     shortcut, last = _shortcut(x, x, block, spec), len(block.convs)
     for i, row in enumerate(block.convs, 1):
         if i == last:
@@ -66,7 +66,7 @@ def _block(x: Any, block: Block, spec: ResNetSpec) -> Any:
 
 
 def _preactivation_block(x: Any, block: Block, spec: ResNetSpec) -> Any:
-    """Pre-activation, v2: norm, activation, convolution, and nothing behind the sum."""
+    """Pre-activation, v2: norm, activation, convolution, and nothing after the sum."""
     y, last = x, len(block.convs)
     for i, row in enumerate(block.convs, 1):
         y = _activation(_norm(y, spec, f"{block.name}_norm{i}"), spec, f"{block.name}_act{i}")
@@ -81,7 +81,7 @@ def _preactivation_block(x: Any, block: Block, spec: ResNetSpec) -> Any:
 def _shortcut(x: Any, activated: Any, block: Block, spec: ResNetSpec) -> Any | None:
     """Returns what a block adds to its branch: x itself where the shapes agree, and None in a plain network.
 
-    `activated` is x behind the block's first activation in a pre-activation network, and what a projection starts from.
+    `activated` is what a projection starts from: in a pre-activation network, x after the block's first activation.
     """
     if spec.shortcut == "none":
         return None
@@ -100,7 +100,7 @@ def _shortcut(x: Any, activated: Any, block: Block, spec: ResNetSpec) -> Any | N
 
 
 def _average(x: Any, stride: int, dilation: int, name: str) -> Any:
-    """Averages 2x2 pixels before D's projection, which so sees all of them; nothing where the block does not stride.
+    """Averages 2x2 pixels before D's projection, so that it sees all of them; nothing where the block does not stride.
 
     He et al. 2019, arXiv:1812.01187, section 4.2. Where a stage dilates instead of striding, timm averages 2x2 pixels
     all the same, one step apart, and counts the zeros that it pads with.

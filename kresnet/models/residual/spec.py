@@ -1,4 +1,4 @@
-"""What a residual network is: the fields of its spec, and the blocks that they stand for."""
+"""What a residual network is: the fields of its spec, and the blocks that follow from them."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class ResNetSpec(Spec):
     se_reduction: int | None = None  # squeeze-and-excitation's ratio; None: there is none
     stem: str = "conv7"  # 7x7 and max pooling; "deep": three 3x3 and max pooling (C, D); "conv3": one 3x3 (CIFAR)
     stem_width: int | None = None  # channels of the stem; None: the first stage's width
-    stem_pool: str = "symmetric"  # the max pooling's padding; "ceil": only at the end, as Caffe's
+    stem_pool: str = "symmetric"  # the max pooling's padding; "ceil": only at the end, as in Caffe
     shortcut: str = "conv"  # option B; "avg_conv" (D), "conv3" (SENet-154), "pad" (option A), "none" (plain networks)
-    stride_in: str = "3x3"  # where the bottleneck strides; "1x1": v1 as printed; "3x3": v1.5
+    stride_in: str = "3x3"  # which convolution of a bottleneck strides; "1x1": v1 as printed; "3x3": v1.5
     preactivation: bool = False  # v2
-    shared_entry: bool = False  # v2: the first block's shortcut starts behind its activation too (1603.05027, appendix)
-    final_norm: bool | None = True  # v2: norm and activation behind the last block; None: unless the stem is "conv3"
+    shared_entry: bool = False  # v2: the first block's shortcut starts after its activation (1603.05027, appendix)
+    final_norm: bool | None = True  # v2: norm and activation after the last block; None: unless the stem is "conv3"
     activation: str = "relu"  # one of `kresnet.layers.ACTIVATIONS`
     output_stride: int = 32  # 8 or 16: the later stages dilate instead of striding
     zero_init_residual: bool = False  # blocks start as identities (arXiv:1706.02677, section 5.1)
-    drop_path_rate: float = 0.0  # the last block's probability of being dropped; the others' rise to it linearly
+    drop_path_rate: float = 0.0  # probability of dropping the last block; the others' rise to it linearly
     dropout_rate: float = 0.0  # before a block's last convolution (WRN: 0.3)
 
     def __post_init__(self):
@@ -73,7 +73,7 @@ class ResNetSpec(Spec):
         groups, widths, bottleneck = self.groups, self.widths, self.expansion > 1
         checks.require(
             bottleneck or (groups == 1 and self.group_width is None and self.entry_divisor == 1),
-            "Groups and their width shape a bottleneck's 3x3; a basic block (`expansion=1`) has none",
+            "Groups and their width are of a bottleneck's 3x3; a basic block (`expansion=1`) has none",
             groups=groups,
             group_width=self.group_width,
             entry_divisor=self.entry_divisor,
@@ -154,12 +154,12 @@ class Conv(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A block, as the rows of its branch and what its shortcut must make up for."""
+    """A block: the rows of its branch, and what its shortcut must match."""
 
     name: str
     convs: list[Conv]
     stride: int  # of the whole block
-    dilation: int  # of the stage; above 1 where it replaces a stride
+    dilation: int  # of the stage; above 1 where it takes the place of a stride
     drop_path_rate: float  # probability in [0, 1)
     first: bool  # whether it follows the stem
 

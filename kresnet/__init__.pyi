@@ -158,89 +158,176 @@ class _PlainSpecBuilder(Protocol):
     ) -> keras.Model: ...
 
 EfficientNet: _InvertedSpecBuilder
+"""arXiv:1905.11946, for images of 224 pixels."""
 ResNet: _ResNetSpecBuilder
+"""arXiv:1512.03385, for images of 224 pixels."""
 EfficientNetB0: _InvertedSpecBuilder
+"""arXiv:1905.11946, for images of 224 pixels."""
 EfficientNetB1: _InvertedSpecBuilder
+"""arXiv:1905.11946, for images of 240 pixels."""
 EfficientNetB2: _InvertedSpecBuilder
+"""arXiv:1905.11946, for images of 260 pixels."""
 EfficientNetB3: _InvertedSpecBuilder
+"""arXiv:1905.11946, for images of 300 pixels."""
 EfficientNetB4: _InvertedSpecBuilder
+"""arXiv:1905.11946, for images of 380 pixels."""
 EfficientNetB5: _InvertedSpecBuilder
+"""arXiv:1905.11946, for images of 456 pixels."""
 EfficientNetB6: _InvertedSpecBuilder
+"""arXiv:1905.11946, for images of 528 pixels."""
 EfficientNetB7: _InvertedSpecBuilder
+"""arXiv:1905.11946, for images of 600 pixels."""
 EfficientNetLite0: _InvertedSpecBuilder
+"""arXiv:1905.11946, for images of 224 pixels."""
 EfficientNetLite1: _InvertedSpecBuilder
+"""arXiv:1905.11946, for images of 240 pixels."""
 EfficientNetLite2: _InvertedSpecBuilder
+"""arXiv:1905.11946, for images of 260 pixels."""
 EfficientNetLite3: _InvertedSpecBuilder
+"""arXiv:1905.11946, for images of 280 pixels."""
 EfficientNetLite4: _InvertedSpecBuilder
+"""arXiv:1905.11946, for images of 300 pixels."""
 MobileNetV1: _InvertedSpecBuilder
+"""arXiv:1704.04861, for images of 224 pixels."""
 MobileNetV2_035: _InvertedSpecBuilder
+"""arXiv:1801.04381, for images of 224 pixels."""
 MobileNetV2_050: _InvertedSpecBuilder
+"""arXiv:1801.04381, for images of 224 pixels."""
 MobileNetV2_075: _InvertedSpecBuilder
+"""arXiv:1801.04381, for images of 224 pixels."""
 MobileNetV2: _InvertedSpecBuilder
+"""arXiv:1801.04381, for images of 224 pixels."""
 MobileNetV2_140: _InvertedSpecBuilder
+"""arXiv:1801.04381, for images of 224 pixels."""
 PlainNet18: _ResNetSpecBuilder
+"""arXiv:1512.03385, for images of 224 pixels."""
 PlainNet20: _ResNetSpecBuilder
+"""arXiv:1512.03385, for images of 32 pixels."""
 PlainNet32: _ResNetSpecBuilder
+"""arXiv:1512.03385, for images of 32 pixels."""
 PlainNet34: _ResNetSpecBuilder
+"""arXiv:1512.03385, for images of 224 pixels."""
 PlainNet44: _ResNetSpecBuilder
+"""arXiv:1512.03385, for images of 32 pixels."""
 PlainNet56: _ResNetSpecBuilder
+"""arXiv:1512.03385, for images of 32 pixels."""
 PlainNet110: _ResNetSpecBuilder
+"""arXiv:1512.03385, for images of 32 pixels."""
 ResNet18: _ResNetSpecBuilder
+"""arXiv:1512.03385, for images of 224 pixels."""
 ResNet18D: _ResNetSpecBuilder
+"""arXiv:1812.01187, for images of 224 pixels."""
 ResNet20: _ResNetSpecBuilder
+"""arXiv:1512.03385, for images of 32 pixels."""
 ResNet26: _ResNetSpecBuilder
+"""arXiv:1512.03385, for images of 224 pixels."""
 ResNet26D: _ResNetSpecBuilder
+"""arXiv:1812.01187, for images of 224 pixels."""
 ResNet32: _ResNetSpecBuilder
+"""arXiv:1512.03385, for images of 32 pixels."""
 ResNet34: _ResNetSpecBuilder
+"""arXiv:1512.03385, for images of 224 pixels."""
 ResNet34D: _ResNetSpecBuilder
+"""arXiv:1812.01187, for images of 224 pixels."""
 ResNet44: _ResNetSpecBuilder
+"""arXiv:1512.03385, for images of 32 pixels."""
 ResNet50: _ResNetSpecBuilder
+"""arXiv:1512.03385, for images of 224 pixels."""
 ResNet50C: _ResNetSpecBuilder
+"""arXiv:1812.01187, for images of 224 pixels."""
 ResNet50D: _ResNetSpecBuilder
+"""arXiv:1812.01187, for images of 224 pixels."""
 ResNet56: _ResNetSpecBuilder
+"""arXiv:1512.03385, for images of 32 pixels."""
 ResNet101: _ResNetSpecBuilder
+"""arXiv:1512.03385, for images of 224 pixels."""
 ResNet101C: _ResNetSpecBuilder
+"""arXiv:1812.01187, for images of 224 pixels."""
 ResNet101D: _ResNetSpecBuilder
+"""arXiv:1812.01187, for images of 224 pixels."""
 ResNet110: _ResNetSpecBuilder
+"""arXiv:1512.03385, for images of 32 pixels."""
 ResNet152: _ResNetSpecBuilder
+"""arXiv:1512.03385, for images of 224 pixels."""
 ResNet152D: _ResNetSpecBuilder
+"""arXiv:1812.01187, for images of 224 pixels."""
 ResNet1202: _ResNetSpecBuilder
+"""arXiv:1512.03385, for images of 32 pixels."""
 ResNet18V2: _ResNetSpecBuilder
+"""arXiv:1603.05027, for images of 224 pixels."""
 ResNet34V2: _ResNetSpecBuilder
+"""arXiv:1603.05027, for images of 224 pixels."""
 ResNet50V2: _ResNetSpecBuilder
+"""arXiv:1603.05027, for images of 224 pixels."""
 ResNet101V2: _ResNetSpecBuilder
+"""arXiv:1603.05027, for images of 224 pixels."""
 ResNet110V2: _ResNetSpecBuilder
+"""arXiv:1603.05027, for images of 32 pixels."""
 ResNet152V2: _ResNetSpecBuilder
+"""arXiv:1603.05027, for images of 224 pixels."""
 ResNet164V2: _ResNetSpecBuilder
+"""arXiv:1603.05027, for images of 32 pixels."""
 ResNet200V2: _ResNetSpecBuilder
+"""arXiv:1603.05027, for images of 224 pixels."""
 ResNet1001V2: _ResNetSpecBuilder
+"""arXiv:1603.05027, for images of 32 pixels."""
 ResNeXt29_8x64d: _ResNetSpecBuilder
+"""arXiv:1611.05431, for images of 32 pixels."""
 ResNeXt29_16x64d: _ResNetSpecBuilder
+"""arXiv:1611.05431, for images of 32 pixels."""
 ResNeXt50_32x4d: _ResNetSpecBuilder
+"""arXiv:1611.05431, for images of 224 pixels."""
 ResNeXt50D_32x4d: _ResNetSpecBuilder
+"""arXiv:1611.05431, for images of 224 pixels."""
 ResNeXt101_32x4d: _ResNetSpecBuilder
+"""arXiv:1611.05431, for images of 224 pixels."""
 ResNeXt101_32x8d: _ResNetSpecBuilder
+"""arXiv:1611.05431, for images of 224 pixels."""
 ResNeXt101_64x4d: _ResNetSpecBuilder
+"""arXiv:1611.05431, for images of 224 pixels."""
 SENet154: _ResNetSpecBuilder
+"""arXiv:1709.01507, for images of 224 pixels."""
 SEResNet18: _ResNetSpecBuilder
+"""arXiv:1709.01507, for images of 224 pixels."""
 SEResNet34: _ResNetSpecBuilder
+"""arXiv:1709.01507, for images of 224 pixels."""
 SEResNet50: _ResNetSpecBuilder
+"""arXiv:1709.01507, for images of 224 pixels."""
 SEResNet101: _ResNetSpecBuilder
+"""arXiv:1709.01507, for images of 224 pixels."""
 SEResNet152: _ResNetSpecBuilder
+"""arXiv:1709.01507, for images of 224 pixels."""
 SEResNet152D: _ResNetSpecBuilder
+"""arXiv:1709.01507, for images of 224 pixels."""
 SEResNeXt50_32x4d: _ResNetSpecBuilder
+"""arXiv:1709.01507, for images of 224 pixels."""
 SEResNeXt101_32x4d: _ResNetSpecBuilder
+"""arXiv:1709.01507, for images of 224 pixels."""
 VGG11: _PlainSpecBuilder
+"""arXiv:1409.1556, for images of 224 pixels."""
 VGG11_BN: _PlainSpecBuilder
+"""arXiv:1409.1556, for images of 224 pixels."""
 VGG13: _PlainSpecBuilder
+"""arXiv:1409.1556, for images of 224 pixels."""
 VGG13_BN: _PlainSpecBuilder
+"""arXiv:1409.1556, for images of 224 pixels."""
 VGG16: _PlainSpecBuilder
+"""arXiv:1409.1556, for images of 224 pixels."""
 VGG16_BN: _PlainSpecBuilder
+"""arXiv:1409.1556, for images of 224 pixels."""
 VGG19: _PlainSpecBuilder
+"""arXiv:1409.1556, for images of 224 pixels."""
 VGG19_BN: _PlainSpecBuilder
+"""arXiv:1409.1556, for images of 224 pixels."""
 WideResNet50_2: _ResNetSpecBuilder
+"""arXiv:1605.07146, for images of 224 pixels."""
 WideResNet101_2: _ResNetSpecBuilder
+"""arXiv:1605.07146, for images of 224 pixels."""
 WRN16_8: _ResNetSpecBuilder
+"""arXiv:1605.07146, for images of 32 pixels."""
 WRN28_2: _ResNetSpecBuilder
+"""arXiv:1605.07146, for images of 32 pixels."""
 WRN28_10: _ResNetSpecBuilder
+"""arXiv:1605.07146, for images of 32 pixels."""
 WRN40_4: _ResNetSpecBuilder
+"""arXiv:1605.07146, for images of 32 pixels."""

@@ -1,4 +1,4 @@
-"""Stores more references, beside those that README.md describes and in the same way: `python store.py`.
+"""Stores more references, besides those that tests/parity/README.md describes and in the same way.
 
 Needs PyTorch 2.13.0, torchvision 0.28.0 and timm 1.0.31, in an environment of their own: no test needs them.
 """
@@ -7,10 +7,14 @@ import functools
 import gzip
 import json
 import pathlib
+import sys
 
 import numpy as np
 import torch
-from reference_weights import image, tensor
+
+FOLDER = pathlib.Path(__file__).parent.parent / "tests" / "parity"
+sys.path.insert(0, str(FOLDER))
+from reference_weights import image, tensor  # noqa: E402
 
 operators = torch.library.Library("torchvision", "DEF")  # a build without its compiled ones wants these to be declared
 operators.define("nms(Tensor boxes, Tensor scores, float threshold) -> Tensor")
@@ -22,7 +26,7 @@ from timm.layers import BatchNormAct2d, create_conv2d  # noqa: E402
 from timm.models.resnetv2 import ResNetV2  # noqa: E402
 
 SIZE = 65  # odd all the way down: 65, 33, 17, 9, 5, 3
-TORCHVISION = ("resnext101_32x8d", "resnext101_64x4d", "wide_resnet101_2")
+TORCHVISION = ("resnext101_32x8d", "resnext101_64x4d", "wide_resnet101_2", "vgg13_bn", "vgg19")
 TIMM = (
     *("resnet26", "resnet101c", "resnet18d", "resnet34d", "resnet101d", "resnet152d"),
     *("resnetv2_18", "resnetv2_34", "resnetv2_101", "resnetv2_152", "resnext101_32x4d", "resnext50d_32x4d"),
@@ -39,10 +43,11 @@ MODELS[f"timm:resnetv2_200:{SIZE}"] = functools.partial(
 
 
 def main() -> None:
-    folder = pathlib.Path(__file__).parent
-    logits, layouts = {}, {}
-    for key, make in MODELS.items():
-        model = make().eval()
+    """Computes what is not stored yet, and leaves the rest as it is."""
+    logits = dict(np.load(FOLDER / "more_logits.npz"))
+    layouts = json.loads(gzip.decompress((FOLDER / "more_layouts.json.gz").read_bytes()))
+    for key in [key for key in MODELS if key not in logits]:
+        model = MODELS[key]().eval()
         state = {name: tuple(value.shape) for name, value in model.state_dict().items()}
         model.load_state_dict(
             {name: torch.from_numpy(np.asarray(tensor(name, shape))) for name, shape in state.items()}
@@ -51,8 +56,8 @@ def main() -> None:
             logits[key] = model(torch.from_numpy(image(SIZE)).permute(0, 3, 1, 2))[0].numpy()
         layouts[key] = {"params": sum(p.numel() for p in model.parameters()), "state": state}
         print(key, layouts[key]["params"])
-    np.savez_compressed(folder / "more_logits.npz", **logits)
-    (folder / "more_layouts.json.gz").write_bytes(gzip.compress(json.dumps(layouts).encode(), mtime=0))
+    np.savez_compressed(FOLDER / "more_logits.npz", **logits)
+    (FOLDER / "more_layouts.json.gz").write_bytes(gzip.compress(json.dumps(layouts).encode(), mtime=0))
 
 
 if __name__ == "__main__":

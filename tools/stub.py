@@ -30,9 +30,14 @@ def text() -> str:
     specs = [f"from {spec.__module__} import {spec.__name__}" for spec in families]
     rows = {spec: _row(spec) for spec in families if _row(spec)}
     protocols = [_protocol(builder) for builder in families.values()]
-    networks = [f"{builder.__name__}: _{builder.family.spec.__name__}Builder" for builder in (*bases, *builders)]
+    networks = [_network(builder) for builder in (*bases, *builders)]
     lines = [*sorted([*imports, *specs, *rows.values()]), "", "__version__: str", ""]
     return HEAD + "\n".join([*lines, *protocols, *networks]) + "\n"
+
+
+def _network(builder) -> str:
+    kind = f"_{builder.family.spec.__name__}Builder"
+    return f'{builder.__name__}: {kind}\n"""arXiv:{builder.paper}, for images of {builder.input_size} pixels."""'
 
 
 def _is_builder(name: str) -> bool:

@@ -1,8 +1,8 @@
-"""Seconds to build ResNet-50, against keras.applications' own, on every backend that is installed.
+"""Seconds to build ResNet-50, against that of keras.applications, on every installed backend.
 
     python benchmarks/build_time.py
 
-Each build is the first of its kind in a fresh process, as a user meets it (imports not counted); they alternate.
+Each build runs in a fresh process, as it would for a user, and imports are not counted. The two alternate.
 """
 
 import importlib.util
@@ -18,7 +18,7 @@ BUILDS = {"kresnet": "import kresnet as z", "keras.applications": "import keras.
 CODE = """
 import time, keras
 {imports}
-keras.ops.zeros(1)  # the backend's own start
+keras.ops.zeros(1)  # starts the backend
 start = time.perf_counter()
 z.ResNet50(weights=None)
 print(time.perf_counter() - start)

@@ -1,9 +1,9 @@
-"""What `fit` and the input pipeline add to the bare training step: ResNet-20 at 32x32, batches of 128.
+"""The time that `fit` and the input pipeline add to the training step: ResNet-20 at 32x32 pixels, batches of 128.
 
     python benchmarks/fit_overhead.py [--rounds 7] [--steps 10]
 
-Three ways through the same number of steps, alternating in one process: the compiled step alone, on one batch that is
-there already; `fit` on batches that are there already; and `fit` on `kresnet.data.load` with the policy "cifar".
+Times the same number of steps in three ways, alternating in one process: the compiled step alone, on one batch in
+memory; `fit` on batches in memory; and `fit` on `kresnet.data.load` with the policy "cifar".
 """
 
 import argparse
@@ -21,7 +21,7 @@ BATCH = 128
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=10, help="steps a round")
+    parser.add_argument("--steps", type=int, default=10, help="steps per round")
     options = parser.parse_args()
     print(describe())
     model = kresnet.ResNet20(input_shape=(32, 32, 1))
@@ -45,14 +45,14 @@ def main():
     seconds = alternate(
         {
             "the step alone": bare,
-            "fit, batches there": lambda: model.fit(ready, verbose=0, callbacks=meter, shuffle=False),
+            "fit, batches in memory": lambda: model.fit(ready, verbose=0, callbacks=meter, shuffle=False),
             "fit, kresnet.data": lambda: model.fit(pipeline, verbose=0, callbacks=meter, shuffle=False),
         },
         options.rounds,
     )
     for name, time in seconds.items():
-        more = time / seconds["the step alone"] - 1
-        print(f"{name:20} {options.steps * BATCH / time:7.1f} images/s   {more:+.1%} of the step's time")
+        overhead = time / seconds["the step alone"] - 1
+        print(f"{name:22} {options.steps * BATCH / time:7.1f} images/s   {overhead:+.1%} of the step's time")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Images per second and core of each augmentation policy from JPEG files, against Keras's own input pipeline.
+"""Images per second on one core for each augmentation policy, from JPEG files, against Keras's own input pipeline.
 
     python benchmarks/input_pipeline.py [--policies inception ...] [--images 400] [--size 224] [--rounds 5]
 
-Writes photographs of 500x375 pixels (crops of scikit-learn's two, enlarged) as JPEG files. Keras's side is
-`keras.utils.image_dataset_from_directory`, which decodes and resizes whole images, and the layers that do what the
-policy does; both sides give batches of 32 and run alternately, on one core, in one process. Keras's is spared the
-tuning thread as ours is (`kresnet.data.without_tuning`), which makes its passes up to twice as fast.
+Writes JPEG files of 500x375 pixels, enlarged crops of scikit-learn's two photographs. Keras's pipeline is
+`keras.utils.image_dataset_from_directory`, which decodes and resizes whole images, and the Keras layers that correspond
+to the policy. Both give batches of 32, and run alternately in one process, on one core. tf.data's autotuning is off in
+both (`kresnet.data.without_tuning`), which makes Keras's pipeline up to twice as fast.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def write_photographs(folder, count):
 
 
 def theirs(folder, policy, size):
-    """`image_dataset_from_directory` and Keras's layers of the same effects."""
+    """Returns Keras's pipeline with the layers that correspond to a policy."""
     import tensorflow as tf
 
     larger = round(size / 0.875)
@@ -46,7 +46,7 @@ def theirs(folder, policy, size):
         "inception": (
             larger,
             [
-                # A random part of the image's area, resized, at a random ratio.
+                # Our policy draws area and aspect ratio; here the crop has a fixed size.
                 keras.layers.RandomCrop(round(0.7 * larger), round(0.7 * larger)),
                 keras.layers.Resizing(size, size),
                 keras.layers.RandomFlip("horizontal"),
@@ -82,8 +82,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--policies", nargs="+", default=["none", *augment.POLICIES], metavar="NAME")
-    parser.add_argument("--size", type=int, default=224, help="pixels to a side")
-    parser.add_argument("--rounds", type=int, default=5, help="passes of each")
+    parser.add_argument("--size", type=int, default=224, help="height and width in pixels")
+    parser.add_argument("--rounds", type=int, default=5, help="passes over the images")
     options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before TensorFlow starts its threads
     with tempfile.TemporaryDirectory() as name:

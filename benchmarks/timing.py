@@ -1,4 +1,4 @@
-"""What the benchmarks share: alternating runs in one process, and medians."""
+"""Times functions for the benchmarks: alternating in one process, with medians."""
 
 import statistics
 import time
@@ -26,6 +26,6 @@ def alternate(candidates: dict[str, Callable[[], object]], rounds: int) -> dict[
 
 
 def describe() -> str:
-    """Names backend and device."""
+    """Returns a text with the backend, the device and Keras's version."""
     device = keras.distribution.list_devices()[0] if keras.backend.backend() != "torch" else "cpu"
     return f"{keras.backend.backend()} backend on {device}, Keras {keras.__version__}"

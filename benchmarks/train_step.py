@@ -1,10 +1,10 @@
-"""Images per second of a training step, against keras.applications' same network, alternating in one process.
+"""Images per second of a training step, against the same network of keras.applications, alternating in one process.
 
     python benchmarks/train_step.py [NETWORK ...] [--batch 16] [--size 128] [--rounds 15] [--precision float32]
 
-ResNet50: theirs strides in the first 1x1 and has biases, so `stride_in="1x1"` is the same arithmetic but for those.
-MobileNetV2 and EfficientNetB0: theirs pads as TensorFlow does, so `padding="same"` is the same arithmetic.
-Runs on whatever backend (KERAS_BACKEND) and device there is.
+Their ResNet50 strides in the first 1x1 convolution, so ours with `stride_in="1x1"` does the same arithmetic, except for
+the biases that theirs has. Their MobileNetV2 and EfficientNetB0 pad as TensorFlow does, which is `padding="same"` here.
+Runs on any backend (KERAS_BACKEND) and device.
 """
 
 import argparse
@@ -31,8 +31,8 @@ NETWORKS = {"ResNet50": {"stride_in": "1x1"}, "MobileNetV2": {"padding": "same"}
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", default=list(NETWORKS), help=f"of {', '.join(NETWORKS)} (default: all)")
-    parser.add_argument("--batch", type=int, default=16, help="images to a step")
-    parser.add_argument("--size", type=int, default=128, help="pixels to a side")
+    parser.add_argument("--batch", type=int, default=16, help="images per step")
+    parser.add_argument("--size", type=int, default=128, help="height and width in pixels")
     parser.add_argument("--rounds", type=int, default=15, help="steps of each network")
     parser.add_argument("--precision", default="float32", help="a Keras dtype policy")
     options = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Does a plain network of 56 layers lose to one of 20, and does a residual one not? (He et al. 2015, figure 6.)
+"""Degradation: does a plain network get worse with depth, and a residual one not? (He et al. 2015, figure 6.)
 
-Trains PlainNet20, PlainNet56, ResNet20 and ResNet56 by the paper's recipe for CIFAR-10, shortened, on scikit-learn's
-1797 handwritten digits at 16x16, and draws their errors as the paper does: training error dashed, test error bold.
-Takes 7 minutes on 2 cores.
+Trains PlainNet20, PlainNet56, ResNet20 and ResNet56 by a shortened version of the paper's recipe for CIFAR-10, on
+scikit-learn's 1797 handwritten digits at 16x16 pixels, and plots their errors as the paper does: training error dashed,
+test error bold. Takes 7 minutes on 2 cores.
 
     python examples/degradation.py [--epochs 30] [--out saved_models/degradation]
 """
@@ -23,8 +23,9 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("saved_models/degradation"))
     options = parser.parse_args()
 
-    # The same for all four: SGD, weight decay 1e-4, 0.1 divided by 10 at half and three quarters; pad, crop, flip. The
-    # batch is a quarter of the paper's, so that there are updates enough in so few images; the learning rate scales.
+    # The same for all four: SGD with weight decay 1e-4; a learning rate that is divided by 10 after a half and after
+    # three quarters of the steps; padding, random crops, mirror images. The batch is a quarter of the paper's, as so
+    # few images would give too few steps otherwise, and the learning rate is scaled with it.
     recipe = kresnet.recipes.HE2015_CIFAR.replace(epochs=options.epochs, image_size=16)
     histories = {}
     for name in NETWORKS:
@@ -44,7 +45,7 @@ def main():
     axes[0].set(ylabel="error (%)")
     figure.savefig(options.out / "degradation.png", dpi=120)
 
-    # The last five epochs' mean, since single epochs jump.
+    # The mean of the last five epochs, since single epochs vary.
     def error(name, key):
         return 100 * (1 - sum(histories[name][key][-5:]) / 5)
 

@@ -1,6 +1,6 @@
-"""Trains ResNet-20 on handwritten digits, exports it for phones, and checks that the exported files say the same.
+"""Trains ResNet-20 on handwritten digits, exports it for phones, and checks that the exported files agree with it.
 
-The digits are scikit-learn's 1797 scans of 8x8 pixels, which come with it. Takes two minutes. The same by the command:
+The digits are the 1797 scans of 8x8 pixels that come with scikit-learn. Takes two minutes. On the command line:
 
     kresnet train resnet20 --data digits --out runs/digits --epochs 15 --batch-size 64 --set flip=false
     kresnet export runs/digits --out saved_models/digits.tflite
@@ -16,14 +16,14 @@ import keras
 import kresnet
 
 RUN, OUT = pathlib.Path("runs/digits"), pathlib.Path("saved_models")
-shutil.rmtree(RUN, ignore_errors=True)  # of the time before
+shutil.rmtree(RUN, ignore_errors=True)  # of an earlier run
 
-# 1. Training: SGD with a cosine learning rate and a warm-up; digits are shifted a little, but not mirrored. A fifth of
-#    them is held out. The folder holds checkpoints, the history, and report.html: curves, and what was misread.
+# 1. Train: SGD with warm-up and a cosine schedule; digits are shifted a little, but not mirrored. A fifth of them is
+#    held out. The folder then holds the checkpoints, the history, and report.html with curves and mistakes.
 kresnet.train("resnet20", "digits", "quick", out=RUN, epochs=15, batch_size=64, flip=False, seed=1)
 
-# 2. Files for servers and for phones: float32, and int8, a quarter of the size. Writing a file includes running it and
-#    comparing it with the network on images that are given, or else made up.
+# 2. Export for servers and for phones: float32, and int8, a quarter of the size. Each file is run, and compared with
+#    the network on the given images (or on synthetic ones), before it gets its name.
 network = keras.saving.load_model(RUN / "best.keras")
 digits = kresnet.data.load("digits", "train", 32, shuffle=False)
 names = digits.class_names
@@ -34,7 +34,7 @@ files = [
     kresnet.export(network, OUT / "digits_int8.tflite", quantize="int8", calibration=digits, labels=names),
 ]
 
-# 3. What they are worth, on the held-out digits.
+# 3. Evaluate all of them on the held-out digits.
 results = [kresnet.evaluate(file, "digits", verbose=False) for file in files]
 print()
 for file, result in zip(files, results, strict=True):

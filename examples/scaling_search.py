@@ -1,10 +1,10 @@
-"""Finds compound scaling's coefficients for a small EfficientNet on handwritten digits, and draws score against MACs.
+"""Searches the coefficients of compound scaling for a small EfficientNet, and plots accuracy against MACs.
 
-The paper's step 1 (Tan and Le 2019, arXiv:1905.11946, section 3.3): phi = 1, and a grid over alpha, beta and gamma
-whose networks all cost about twice the baseline. Every candidate is trained for a few epochs on scikit-learn's embedded
-scans. Takes four minutes on two cores; what was scored is kept in a journal, so that Ctrl-C loses nothing.
+This is step 1 of the paper (Tan and Le 2019, arXiv:1905.11946, section 3.3): phi = 1, and a grid over alpha, beta and
+gamma whose networks all cost about twice the baseline. Each candidate is trained for a few epochs on scikit-learn's
+handwritten digits. Takes four minutes on two cores. Scores are kept in a journal, so that Ctrl-C loses nothing.
 
-360 held-out digits and a few epochs with one seed rank the candidates roughly: 1 % is 4 digits.
+The ranking is rough: a few epochs with one seed, and 360 held-out digits, of which 4 make 1 %.
 """
 
 import keras
@@ -23,7 +23,7 @@ train_x, test_x, train_y, test_y = train_test_split(
     pixels, digits.target, test_size=0.2, stratify=digits.target, random_state=0
 )
 
-# Rows (t, c, n, s, k, se) as in the paper's table 1, at a size for digits of 16x16 pixels.
+# Rows (t, c, n, s, k, se) in the order of the papers' tables, for images of 16x16 pixels.
 SMALL = {
     "table": [(1, 16, 1, 1, 3, 0.25), (4, 24, 2, 1, 3, 0.25), (4, 40, 2, 2, 3, 0.25)],
     "stem_width": 16,
@@ -33,7 +33,7 @@ SMALL = {
 
 
 def score(model: keras.Model) -> float:
-    """Returns the held-out accuracy after a few epochs at the model's own input size."""
+    """Returns the accuracy on the held-out digits after a few epochs, at the model's input size."""
     keras.utils.set_random_seed(0)
     size = model.input_shape[1:3]
     resized = [np.repeat(keras.ops.image.resize(x, size), 3, axis=-1) for x in (train_x, test_x)]
@@ -43,7 +43,7 @@ def score(model: keras.Model) -> float:
 
 
 def small(**arguments) -> keras.Model:
-    """Builds a candidate: phi, alpha, beta, gamma, on a baseline of 16x16 pixels."""
+    """Builds a candidate from phi, alpha, beta and gamma; at phi = 0 its images have 16x16 pixels."""
     resolution = arguments["gamma"] ** arguments["phi"]
     size = round(16 * resolution / 4) * 4
     return kresnet.EfficientNet(**SMALL, **arguments, input_shape=(size, size, 3))

@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Writes files and folders atomically: completely, or not at all."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from kresnet import checks
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a path to write to, whose file then takes the place of `path`'s in one step.
+    """Yields a temporary path to write to, and then moves that file to `path` in one step.
 
-    The temporary file stands beside `path`, and its name ends as `path`'s does, since Keras and others go by that.
-    On an error, a full disk's included, it is removed and `path` is as it was; on a kill only it is left behind.
+    The temporary file is in the same folder, and its name ends like `path`, since Keras and others choose the format
+    by the suffix. If an error occurs, such as a full disk, it is removed and `path` is unchanged. If the process is
+    killed, the temporary file may remain, and `path` is unchanged.
 
     Args:
-        path: the file to write; its folder is made where it is missing.
+        path: the file to write; missing folders are created.
 
     Yields:
-        The temporary file's path; nothing is there yet.
+        The path of the temporary file, which does not exist yet.
 
     Raises:
-        OSError: of the disk, as it comes.
+        OSError: if the disk is full or refuses.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,24 +43,26 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_folder(path: str | os.PathLike, kind: str, mark: str) -> Iterator[Path]:
-    """Gives a folder to write to, which then takes the place of one of its kind that may stand under `path`.
+    """Yields the path of a temporary folder to write to, and then moves that folder to `path`.
+
+    An existing folder is replaced only if it is empty or of the same kind. If an error occurs, it is put back.
 
     Args:
-        path: the folder to write; the folders on the way are made.
-        kind: what it is, for errors.
-        mark: a file that every folder of the kind has; another folder, if not empty, is never replaced.
+        path: the folder to write; missing parents are created.
+        kind: what the folder is, such as "a SavedModel", for errors.
+        mark: the name of a file that every folder of this kind holds.
 
     Yields:
-        The temporary folder's path; nothing is there yet.
+        The path of the temporary folder, which does not exist yet.
 
     Raises:
-        ValueError: if something else stands under `path`.
-        OSError: of the disk, as it comes.
+        ValueError: if something of another kind exists at `path`.
+        OSError: if the disk is full or refuses.
     """
     path = Path(path)
     checks.require(
         not path.exists() or (path / mark).exists() or (path.is_dir() and not any(path.iterdir())),
-        f"There is something else than {kind}, which will not be overwritten",
+        f"The path holds something other than {kind}, which will not be overwritten",
         path=str(path),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,5 +83,5 @@ def replacing_folder(path: str | os.PathLike, kind: str, mark: str) -> Iterator[
 
 
 def _beside(path: Path) -> Path:
-    """Returns a hidden path of its own in the same folder, on the same disk."""
+    """Returns a new hidden path in the same folder, and so on the same disk."""
     return path.with_name(f".{secrets.token_hex(4)}.{path.name}")

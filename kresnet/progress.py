@@ -1,4 +1,4 @@
-"""Progress bars with images per second and time left."""
+"""Progress bars that show images per second and the time left."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 
 def bar() -> Any:
-    """Returns a rich `Progress` whose tasks have the fields `speed` (images per second) and `values` (a text).
+    """Returns a rich `Progress` whose tasks have the fields `speed` (images per second) and `values` (text).
 
-    It shows nothing where the output is no terminal, and leaves nothing behind.
+    The bar disappears when it is done. If the output is not a terminal, no bar is shown.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -31,7 +31,14 @@ def bar() -> Any:
 
 
 def tracked(batches: Iterable[tuple[Any, Any]], description: str, total: int | None, show: bool) -> Iterator[tuple]:
-    """Passes batches of (images, labels) on, under a bar of `total` images."""
+    """Yields the batches of (images, labels) unchanged, and shows progress in images meanwhile.
+
+    Args:
+        batches: what to iterate over.
+        description: text in front of the bar.
+        total: number of images; None if it is not known.
+        show: whether to show the bar.
+    """
     if not show:
         yield from batches
         return

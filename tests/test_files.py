@@ -1,4 +1,4 @@
-"""Files and folders are replaced whole or not at all."""
+"""Files and folders are replaced completely or not at all."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 from kresnet.files import replacing, replacing_folder
 
 
-def test_a_written_file_takes_the_old_one_s_place(tmp_path):
+def test_a_new_file_replaces_the_old_one(tmp_path):
     file = tmp_path / "new" / "x.weights.h5"
     for content in (b"one", b"two"):
         with replacing(file) as temporary:
@@ -45,15 +45,15 @@ with replacing({str(file)!r}) as temporary:
     temporary.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    # Under the command's name kresnet does not import Keras, which this does not need.
+    # Under the name of the command, kresnet does not import Keras, which is not needed here.
     done = subprocess.run([sys.executable, "-c", f"import sys; sys.argv = ['kresnet']\n{code}"])
     assert done.returncode == -9
     assert file.read_text() == "old"
 
 
-# The renames are: the old folder away, the new one to its place, and if that fails the old one back.
+# In turn: the old folder is moved away, the new one is moved in, and if that fails the old one is moved back.
 @pytest.mark.parametrize("allowed", [(True, False, True), (True, False, False)], ids=["back", "not even back"])
-def test_a_folder_that_cannot_take_its_place_loses_nothing(tmp_path, monkeypatch, allowed):
+def test_a_failing_replacement_of_a_folder_loses_nothing(tmp_path, monkeypatch, allowed):
     folder, rename, turns = tmp_path / "x", Path.rename, iter(allowed)
     folder.mkdir()
     (folder / "mark").write_text("old")

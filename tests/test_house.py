@@ -19,7 +19,7 @@ PACKAGE = pathlib.Path(kresnet.__file__).parent
 
 def test_imports_run_one_way():
     """The order of the rooms is in setup.cfg."""
-    command = [pathlib.Path(sys.executable).with_name("lint-imports"), "--config", "setup.cfg", "--no-cache"]
+    command = [pathlib.Path(sys.executable).with_name("lint-imports"), "setup.cfg", "--no-cache"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE.parent)
     assert done.returncode == 0, done.stdout
 

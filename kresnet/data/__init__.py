@@ -1,4 +1,4 @@
-"""Labelled images: where they come from, one file into pixels, augmentation, and the batches that `fit` takes."""
+"""Labelled images: sources, decoding, augmentation, and the batches that `fit` takes."""
 
 from kresnet.data.loading import Epochs, load, without_tuning
 

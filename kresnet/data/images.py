@@ -1,4 +1,4 @@
-"""Image files into pixels, or into an error that names the file."""
+"""Decodes image files. A file that cannot be decoded raises an error that names it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import numpy as np
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
-SMALL = 64  # below this many pixels networks see whole images (CIFAR's way), and not crops of photographs
+# Networks for images below this many pixels see the whole image, as on CIFAR; larger ones see a crop of a photograph.
+SMALL = 64
 
-# What a file may hold, in pixels. Decoding takes three bytes a pixel, and a bomb of kilobytes can unpack to gigabytes.
+# Decoding takes three bytes per pixel, and a file of a few kilobytes can unpack to gigabytes (a decompression bomb).
 PIXEL_LIMIT = 100_000_000
 
 Box = tuple[int, int, int, int]  # top, left, height, width in pixels
-Window = Callable[[int, int], Box]  # from an image's height and width
+Window = Callable[[int, int], Box]  # the box to cut out of an image of this height and width
 
-# Exif orientation: whether rows and columns are swapped, and whether they then run upwards and leftwards.
+# By Exif orientation: whether rows and columns are swapped, and whether rows then run upwards and columns leftwards.
 _ORIENTATIONS = {
     1: (False, False, False),
     2: (False, False, True),
@@ -34,40 +35,45 @@ _ORIENTATIONS = {
 
 
 class ImageError(ValueError):
-    """A file that is no whole image. Its text begins with the file's name."""
+    """A file cannot be decoded as an image. The message begins with the file's name."""
 
 
-def whole(height: int, width: int) -> Box:
-    """The window that is the image itself."""
+def entire_image(height: int, width: int) -> Box:
+    """Returns the window that covers the entire image."""
     return 0, 0, height, width
 
 
 def central_share(size: int) -> float:
-    """Returns which share of an image's shorter side evaluation shows to a network of so many pixels, in (0, 1]."""
+    """Returns the side of evaluation's central crop as a fraction of the image's shorter side, in (0, 1].
+
+    Args:
+        size: height and width of the network's input in pixels.
+    """
     return 1.0 if size < SMALL else 0.875
 
 
 def decode(
-    data: bytes, name: str, window: Window = whole, target: int | None = None, pixel_limit: int = PIXEL_LIMIT
+    data: bytes, name: str, window: Window = entire_image, target: int | None = None, pixel_limit: int = PIXEL_LIMIT
 ) -> np.ndarray:
-    """Decodes a window of an image file, upright.
+    """Decodes a window of an image file, with its Exif orientation applied.
 
-    JPEGs decode only the window, and none decode finer than half of what the target needs: a photograph of 12 million
-    pixels costs little more than one of 1 million.
+    Of a JPEG only the window is decoded, at a reduced resolution if `target` allows: a photograph of 12 million pixels
+    costs little more than one of 1 million.
 
     Args:
-        data: the file's bytes: JPEG, PNG, GIF (its first frame), BMP, WebP.
-        name: the file's, for errors.
-        window: gives the part of the upright image to return, from its height and width in pixels.
-        target: the window may come smaller by a whole factor as long as its shorter side keeps this many pixels.
-            Default: not smaller.
+        data: the file's bytes: JPEG, PNG, GIF (the first frame), BMP or WebP.
+        name: the file's name, for errors.
+        window: returns the part to decode, in the coordinates of the upright image, from its height and width in
+            pixels.
+        target: the window may be shrunk by an integer factor as long as its shorter side keeps this many pixels.
+            Default: it is not shrunk.
         pixel_limit: an image of more pixels is refused before it is decoded.
 
     Returns:
         uint8 RGB of shape (height, width, 3).
 
     Raises:
-        ImageError: if it is no image, not whole, or too large.
+        ImageError: if the file is not an image, is incomplete, or has too many pixels.
     """
     from PIL import Image
 
@@ -78,14 +84,14 @@ def decode(
             width, height = image.size
             if width * height > pixel_limit:
                 raise ImageError(f"{name}: {width} x {height} pixels are more than the limit of {pixel_limit}")
-            # A JPEG's Exif data stands at its beginning, and most have none: looking is faster than parsing.
-            tagged = image.format != "JPEG" or b"Exif" in data[:65536]
-            orientation = image.getexif().get(0x0112) if tagged else 1
+            # Most JPEGs have no Exif data. It is at the beginning of the file, and searching is faster than parsing.
+            may_be_turned = image.format != "JPEG" or b"Exif" in data[:65536]
+            orientation = image.getexif().get(0x0112) if may_be_turned else 1
             transposed, upwards, leftwards = _ORIENTATIONS.get(orientation, _ORIENTATIONS[1])
             if transposed:
                 height, width = width, height
             top, left, h, w = window(height, width)
-            # The window in the file's own rows and columns.
+            # From here on, the window in the rows and columns of the file.
             top = height - top - h if upwards else top
             left = width - left - w if leftwards else left
             box = (left, top, w, h) if transposed else (top, left, h, w)
@@ -94,11 +100,11 @@ def decode(
             pixels = _decode_jpeg(data, box, factor) if jpeg else _decode_other(image, box, factor)
     except ImageError:
         raise
-    except Image.DecompressionBombError as error:  # Pillow's own limit, where ours is higher
+    except Image.DecompressionBombError as error:  # Pillow's own limit, which may be lower than ours
         raise ImageError(f"{name}: more pixels than Pillow opens: {error}") from None
-    except Exception as error:  # decoders raise nearly anything on broken files
+    except Exception as error:  # decoders raise almost any exception on broken files
         reason = str(error).split("[Op:")[0].strip()
-        raise ImageError(f"{name}: not a whole image: {reason or type(error).__name__}") from None
+        raise ImageError(f"{name}: not a complete image: {reason or type(error).__name__}") from None
     if transposed:
         pixels = pixels.transpose(1, 0, 2)
     return np.ascontiguousarray(pixels[:: -1 if upwards else 1, :: -1 if leftwards else 1])
@@ -107,7 +113,7 @@ def decode(
 def _decode_jpeg(data: bytes, box: Box, factor: int) -> np.ndarray:
     import tensorflow as tf
 
-    ratio = max(r for r in (1, 2, 4, 8) if r <= factor)  # what JPEG's transform can shrink by, nearly for nothing
+    ratio = max(r for r in (1, 2, 4, 8) if r <= factor)  # the JPEG decoder shrinks by these at almost no cost
     top, left, height, width = box
     if ratio > 1:
         pixels = tf.io.decode_jpeg(data, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE").numpy()
@@ -117,16 +123,25 @@ def _decode_jpeg(data: bytes, box: Box, factor: int) -> np.ndarray:
 
 def _decode_other(image, box: Box, factor: int) -> np.ndarray:
     top, left, height, width = box
-    if image.mode.startswith("I"):  # 16 bits: Pillow would clip what is above 255
+    if image.mode.startswith("I"):  # 16 bits per pixel: Pillow would clip values above 255
         image = image.convert("I").point(lambda value: value / 256).convert("L")
-    # Palettes and transparency need their own mode first; what is transparent shows its colour.
+    # A palette with transparency must become RGBA first. Dropping alpha then keeps the colours of transparent pixels.
     image = image.convert("RGBA").convert("RGB") if "transparency" in image.info else image.convert("RGB")
     corners = (left, top, left + width, top + height)
     return np.asarray(image.reduce(factor, corners) if factor > 1 else image.crop(corners))
 
 
 def resize(pixels: np.ndarray, size: int, channels: int = 3) -> np.ndarray:
-    """Resizes as training does, bilinearly, to uint8 (size, size, channels); of 1 channel, to grey."""
+    """Resizes an image bilinearly, as training does.
+
+    Args:
+        pixels: (height, width, 1 or 3), 0 to 255.
+        size: height and width of the result in pixels.
+        channels: 1 converts RGB to grey.
+
+    Returns:
+        uint8 (size, size, channels).
+    """
     import tensorflow as tf
 
     with tf.device("CPU"):
@@ -137,17 +152,17 @@ def resize(pixels: np.ndarray, size: int, channels: int = 3) -> np.ndarray:
 
 
 def class_folders(folder: str | os.PathLike) -> dict[str, list[Path]]:
-    """Returns the files of each class folder, sorted, whether images or not; what begins with a dot is left out.
+    """Returns the files in each class folder, sorted, images or not. Names that begin with a dot are left out.
 
     Raises:
-        ValueError: if it is no folder, or one without folders.
+        ValueError: if there is no such folder, or it holds no folders.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"There is no such folder. Received: {str(folder)!r}")
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not classes:
-        raise ValueError(f"A folder of images holds one folder for each class. Received: {str(folder)!r}")
+        raise ValueError(f"A folder of images must hold one folder for each class. Received: {str(folder)!r}")
     return {entry.name: list(_files(entry)) for entry in classes}
 
 
@@ -162,17 +177,17 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def check(folder: str | os.PathLike, pixel_limit: int = PIXEL_LIMIT) -> tuple[int, list[str]]:
-    """Reads and decodes every file of a folder of images.
+    """Reads and decodes every file in a folder of images.
 
     Args:
-        folder: one subfolder a class; or several such folders: "train", "validation", "test".
-        pixel_limit: images of more pixels are not decoded, and named.
+        folder: holds one subfolder per class, or "train", "validation" and "test" folders of that form.
+        pixel_limit: an image of more pixels is not decoded, and counts as a problem.
 
     Returns:
-        The number of whole images, and a line for each problem: the path, and what is wrong with it.
+        The number of files that decode, and a line for each problem: the path, and what is wrong with it.
 
     Raises:
-        ValueError: if it is no folder of class folders.
+        ValueError: if there is no such folder, or it holds no class folders.
     """
     from rich.progress import track
 
@@ -187,15 +202,15 @@ def check(folder: str | os.PathLike, pixel_limit: int = PIXEL_LIMIT) -> tuple[in
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file's name is an image's."""
+    """Tells whether a file has the suffix of an image."""
     return path.suffix.lower() in SUFFIXES
 
 
 def _problem(path: Path, pixel_limit: int) -> str | None:
     if not path.exists():
-        return f"{path}: a link to nothing" if path.is_symlink() else f"{path}: gone"
+        return f"{path}: a broken link" if path.is_symlink() else f"{path}: no longer there"
     if not is_image(path):
-        return f"{path}: not an image's name ({', '.join(SUFFIXES)}); training leaves it out"
+        return f"{path}: not the name of an image ({', '.join(SUFFIXES)}); training ignores it"
     try:
         decode(path.read_bytes(), str(path), pixel_limit=pixel_limit)
     except (ImageError, OSError) as error:
@@ -204,9 +219,12 @@ def _problem(path: Path, pixel_limit: int) -> str | None:
 
 
 def split_folders(folder: str | os.PathLike) -> dict[str, Path]:
-    """Returns the folders of the splits ("train" and "validation", perhaps "test"), or {"": folder} where it has none.
+    """Returns the folders of the splits by name: "train", and "validation" and "test" if they exist.
 
-    "val" and "valid" count as "validation", in upper or lower case.
+    Case is ignored, and "val" and "valid" count as "validation". A folder without splits gives {"": folder}.
+
+    Raises:
+        ValueError: if there is no such folder.
     """
     folder = Path(folder)
     if not folder.is_dir():

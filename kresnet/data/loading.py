@@ -1,4 +1,4 @@
-"""Labelled images into a `tf.data.Dataset` that `model.fit` takes."""
+"""Loads labelled images as a `tf.data.Dataset` for `model.fit`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ from kresnet import checks
 from kresnet.data import augment as augmentation
 from kresnet.data import images, sources
 
-# Encoded images that a stream mixes; 100 KB each.
+# Size of the shuffle buffer of a stream, in encoded images of about 100 KB each.
 SHUFFLE_BUFFER = 10_000
 
 _log = logging.getLogger("kresnet")
 
 
 class Epochs:
-    """Counts a dataset's passes. Its draws depend on the count: assign `next` to repeat a pass, or to resume."""
+    """Counts the epochs of a dataset. All its random draws depend on the count.
+
+    Attributes:
+        next: the number of the next epoch, from 0. Assign it to repeat an epoch or to resume.
+    """
 
     def __init__(self) -> None:
         self.next = 0
 
     def begin(self) -> np.int64:
+        """Returns the number of the epoch that begins, and counts it."""
         self.next += 1
         return np.int64(self.next - 1)
 
@@ -53,43 +58,46 @@ def load(
 ) -> Any:
     """Loads labelled images.
 
-    Everything random depends on `seed`, the pass over the data, and the image alone: the same call gives the same
-    batches, whatever the number of threads.
+    Random draws depend only on `seed`, the epoch and the image: the same call gives the same batches, whatever the
+    number of threads.
 
     Args:
-        source: "digits", scikit-learn's embedded scans (8x8 grey); the path of a folder with one subfolder a class
-            (jpg, jpeg, png, gif, bmp, webp; turned upright by Exif), or with such folders in "train" and "validation"
-            (or "val"); "tfds:NAME", a classification set of tensorflow-datasets.
-        split: "train", "validation", "test" or "all"; a folder without these splits, and the digits, are split by
-            `split_seed`, class by class. For tensorflow-datasets also its own words, such as "train[:10%]".
+        source: one of
+            - "digits": the 1797 scans (8x8 pixels, grey) that come with scikit-learn;
+            - the path of a folder with one subfolder per class, or with "train" and "validation" (or "val") folders
+              of that form. It may hold jpg, jpeg, png, gif, bmp and webp files; Exif orientation is applied;
+            - "tfds:NAME": a classification dataset of tensorflow-datasets.
+        split: "train", "validation", "test" or "all"; for tensorflow-datasets also its own syntax, such as
+            "train[:10%]". The digits and a folder without splits are split class by class, by `split_seed`.
         image_size: height and width of the images in pixels.
         batch_size: images in a batch.
-        augment: None, "flip-crop", "cifar", "inception", "randaugment", "augmix" or "cutout"; see `kresnet.augment`.
-        flip: whether the policy mirrors images, as all of them do; False for characters.
-        mixup, cutmix: alpha of MixUp and CutMix, at least 0; where either is given, labels are shares of the classes,
-            float32 (batch, classes).
-        repeats: how often an image comes in a pass, each time augmented anew (Hoffer et al. 2020, arXiv:1901.09335); a
-            pass still has as many images, and so sees 1 / repeats of them.
-        shuffle: whether each pass has another order. Default: only of "train".
-        drop_remainder: whether to leave out a last, smaller batch. Default: as `shuffle`.
-        seed: of order and augmentation, at least 0.
-        split_seed: of the split, where the source has none itself, at least 0. It is not `seed`, so that networks of
-            several seeds are measured on the same images, none of which they were trained on.
-        crop_fraction: without `augment`, the central square's side by the shorter side, in (0, 1]. Default: 0.875, and
-            1 below 64 pixels.
-        validation_split: share held out where the source has no splits, in (0, 1).
-        on_error: of an image that cannot be decoded: "raise" an error that names it, or "skip" it, with a warning in
-            the log "kresnet" that names it.
-        pixel_limit: images of more pixels count as such errors, before they are decoded.
-        data_dir: where tensorflow-datasets keeps its sets.
+        augment: None, "flip-crop", "cifar", "inception", "randaugment", "augmix" or "cutout"; see
+            `kresnet.data.augment`.
+        flip: whether augmentation may mirror images, as every policy does by default; False for characters.
+        mixup, cutmix: alpha of MixUp and CutMix, at least 0. If either is above 0, labels are soft: float32
+            (batch, classes), each row summing to 1.
+        repeats: how often an image occurs in an epoch, augmented differently each time (Hoffer et al. 2020,
+            arXiv:1901.09335). An epoch keeps its length, and so covers 1 / repeats of the images.
+        shuffle: whether to shuffle, differently in each epoch. Default: only for "train".
+        drop_remainder: whether to drop a last, smaller batch. Default: the value of `shuffle`.
+        seed: seed of the order and the augmentation, at least 0.
+        split_seed: seed of the split of a source that has none of its own, at least 0. It is separate from `seed`, so
+            that networks trained with different seeds are evaluated on the same images, which none was trained on.
+        crop_fraction: without `augment`, the side of the central square crop divided by the image's shorter side, in
+            (0, 1]. Default: 0.875, or 1 for images below 64 pixels.
+        validation_split: fraction held out if the source has no splits, in (0, 1).
+        on_error: what to do with an image that cannot be decoded: "raise" an error that names it, or "skip" it with
+            a warning that names it, in the log "kresnet".
+        pixel_limit: images of more pixels than this are refused before they are decoded, and treated by `on_error`.
+        data_dir: where tensorflow-datasets keeps its datasets.
 
     Returns:
         A `tf.data.Dataset` of (images, labels): uint8 pixels (batch, height, width, channels), 0 to 255, and int64
-        (batch,). It is one pass long, and has the attributes `class_names` (tuple), `examples` (images in a pass),
-        `epochs` (`Epochs`) and `skipped` (names of the images that were skipped so far).
+        (batch,). Iterating over it is one epoch. It has the attributes `class_names` (tuple), `examples` (images in an
+        epoch), `epochs` (`Epochs`) and `skipped` (names of the images skipped so far).
 
     Raises:
-        ValueError: if an argument makes no sense, or a class has no image. While it is read, a broken image is an
+        ValueError: if an argument makes no sense, or a class has no images. During iteration, a broken image raises a
             `tf.errors.InvalidArgumentError` that names it.
     """
     import tensorflow as tf
@@ -110,7 +118,7 @@ def load(
     drop_remainder = shuffle if drop_remainder is None else checks.boolean("drop_remainder", drop_remainder)
     batches = found.count // batch_size if drop_remainder else -(-found.count // batch_size)
     checks.require(
-        batches > 0, f"{found.name}: {found.count} images make no whole batch", batch_size=batch_size, split=split
+        batches > 0, f"{found.name}: {found.count} images do not fill a batch", batch_size=batch_size, split=split
     )
 
     epochs, skipped = Epochs(), []
@@ -139,7 +147,7 @@ def load(
         data = data.map(mixed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     else:
         data = data.map(lambda image, label, key, ok: (image, label))
-    if on_error == "raise":  # else the number is not known before
+    if on_error == "raise":  # with "skip" the number of batches is not known in advance
         data = data.apply(tf.data.experimental.assert_cardinality(batches))
     data = without_tuning(data.prefetch(tf.data.AUTOTUNE))
     data.class_names, data.examples, data.epochs, data.skipped = found.class_names, found.count, epochs, skipped
@@ -147,12 +155,12 @@ def load(
 
 
 def without_tuning(dataset: Any) -> Any:
-    """Returns a `tf.data.Dataset` without the thread that tunes its parallelism, unless its own options say otherwise.
+    """Returns the dataset with tf.data's autotuning switched off, unless its options set autotuning explicitly.
 
-    The thread looks after 10 ms, then 20, 40, and so on up to a minute; where a pass ends while it sleeps, `fit` may
-    wait until it wakes, up to as long as the pass took (in TensorFlow 2.21: the thread is woken, but cannot see yet
-    that it is to end, and sleeps on). Without it, `AUTOTUNE` stands for the number of cores. What is no
-    `tf.data.Dataset` comes back as it is.
+    The autotuning thread wakes after 10 ms, then 20, 40, and so on up to a minute. If an epoch ends while it sleeps,
+    `fit` may wait for it, for up to the length of the epoch (in TensorFlow 2.21: the thread is notified before it can
+    see that it was cancelled, and goes back to sleep). Without autotuning, `AUTOTUNE` means the number of cores.
+    Anything but a `tf.data.Dataset` is returned unchanged.
     """
     import tensorflow as tf
 
@@ -165,9 +173,9 @@ def without_tuning(dataset: Any) -> Any:
 
 
 def _records(source: sources.Source, epochs: Epochs, shuffle: bool, repeats: int, seed: int) -> Any:
-    """Gives one pass of (epoch, draw, record, label), in another order each time if it shuffles.
+    """Returns a dataset of (epoch, draw, record, label), one epoch long.
 
-    A draw's number is the image's own, plus the number of images for each earlier draw of it in the pass.
+    `draw` numbers the random draws of an epoch: the k-th repeat of image i, from 0, has the number i + k * count.
     """
     import tensorflow as tf
 
@@ -177,7 +185,7 @@ def _records(source: sources.Source, epochs: Epochs, shuffle: bool, repeats: int
         def streamed(epoch: Any) -> Any:
             data = source.stream().enumerate()
             if shuffle:
-                # This graph's own seed, and not 0: TensorFlow would then compare the other, a tensor, in Python.
+                # The graph's seed must not be 0: TensorFlow would then compare the other seed, a tensor, in Python.
                 tf.compat.v1.set_random_seed(seed + 1)
                 data = data.shuffle(min(source.count, SHUFFLE_BUFFER), seed=epoch)
             draws = tf.data.Dataset.range(0, repeats * source.count, source.count)
@@ -209,31 +217,31 @@ def _reader(
     pixel_limit: int,
     skipped: list[str],
 ) -> Any:
-    """Returns a function of (record, key) that gives (pixels (size, size, channels), whether there is an image)."""
+    """Returns a function from (record, key) to (float32 pixels (size, size, channels), whether decoding worked)."""
     import tensorflow as tf
 
     def resized(image: Any, channels: int) -> Any:
-        # It gives float32, but for an image that has this size already.
+        # `resize` returns float32, except for an image that already has this size.
         return tf.cast(tf.image.resize(tf.ensure_shape(image, [None, None, channels]), (size, size)), tf.float32)
 
     def from_pixels(pixels: Any, key: Any) -> tuple[Any, Any]:
         top, left, height, width = policy.window(pixels.shape[0], pixels.shape[1], key)
         return resized(pixels[top : top + height, left : left + width], pixels.shape[2]), tf.constant(True)
 
-    # Compiled, and called with one argument: a dozen operations one by one would take as long as the decoding.
+    # Compiled, with a single argument: run one by one, its dozen operations would take as long as the decoding.
     @tf.function(input_signature=[tf.TensorSpec([4], tf.int64)])
-    def boxes(known: Any) -> Any:
-        height, width = tf.cast(known[0], tf.int32), tf.cast(known[1], tf.int32)
-        return tf.stack(policy.window(height, width, known[2:]))
+    def window_of(size_and_key: Any) -> Any:
+        height, width = tf.cast(size_and_key[0], tf.int32), tf.cast(size_and_key[1], tf.int32)
+        return tf.stack(policy.window(height, width, size_and_key[2:]))
 
     with tf.device("CPU"):
-        boxes = boxes.get_concrete_function()
+        window_of = window_of.get_concrete_function()
 
     def decoded(record: bytes, key: np.ndarray) -> tuple[np.ndarray, np.bool_]:
         name = record.decode() if source.paths is not None else source.name
 
         def window(height: int, width: int) -> images.Box:
-            return tuple(boxes(np.array([height, width, *key])).numpy().tolist())
+            return tuple(window_of(np.array([height, width, *key])).numpy().tolist())
 
         try:
             data = Path(name).read_bytes() if source.paths is not None else record
@@ -253,7 +261,7 @@ def _reader(
 
 
 def broken_image(error: BaseException) -> str | None:
-    """Finds the image that an error of a `kresnet.data.load` dataset is about, and what is wrong with it."""
+    """Returns which image made iterating over a `load` dataset fail, and why; None if the error has another cause."""
     lines = [line for line in str(error).splitlines() if line.startswith("ValueError: ") or " ValueError: " in line]
     return (
         lines[0].split("ValueError: ", 1)[1].strip()

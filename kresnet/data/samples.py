@@ -1,4 +1,4 @@
-"""Images to calibrate and to compare with: drawn from whatever holds them, or made up."""
+"""Sample images for calibration and comparison: drawn from any kind of dataset, or synthetic."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ BATCH = 32
 
 
 def batches(data: Any, shape: tuple[int, ...], name: str) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Goes through images batch by batch.
+    """Iterates over any kind of dataset in batches.
 
     Args:
         data: an array of images, (n, height, width, channels); a tuple (images, labels) of arrays; or an iterable, such
-            as a `tf.data.Dataset` or `keras.utils.PyDataset`, of batches or single images, with labels or without.
-            Labels are classes' indices, or one-hot.
-        shape: (height, width, channels) that the images must have.
-        name: what errors call the data.
+            as a `tf.data.Dataset` or `keras.utils.PyDataset`, of batches or single images, with or without labels.
+            Labels are class indices or one-hot.
+        shape: (height, width, channels) that the images must have; None stands for any size.
+        name: the argument's name, for errors.
 
     Yields:
-        Images as they are, (n, height, width, channels), and labels, (n,), or None.
+        Images unchanged, (n, height, width, channels), and class indices, (n,), or None.
 
     Raises:
-        ValueError: if the data are endless, empty, or their images have another shape.
+        ValueError: if the data are endless or empty, or the images have another shape.
     """
     empty = True
     for images, labels in _pairs(data, name):
@@ -34,7 +34,7 @@ def batches(data: Any, shape: tuple[int, ...], name: str) -> Iterator[tuple[np.n
         images = images[None] if images.ndim == 3 else images
         checks.require(
             images.ndim == 4 and all(want in (None, have) for want, have in zip(shape, images.shape[1:], strict=True)),
-            f"`{name}` must hold images of shape {shape}, as the model's input is",
+            f"`{name}` must hold images of shape {shape}, the model's input shape",
             shape=images.shape,
         )
         if labels is not None:
@@ -52,7 +52,7 @@ def batches(data: Any, shape: tuple[int, ...], name: str) -> Iterator[tuple[np.n
 
 
 def class_indices(labels: Any) -> np.ndarray:
-    """Returns labels, indices (n,) or (n, 1) or shares of the classes (n, classes), as indices (n,)."""
+    """Returns class indices (n,) from indices (n,) or (n, 1), or from one-hot or soft labels (n, classes)."""
     labels = np.asarray(labels)
     return labels.argmax(-1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(-1)
 
@@ -63,29 +63,32 @@ def _pairs(data: Any, name: str) -> Iterator[tuple[Any, Any]]:
     if isinstance(data, tuple) and len(data) == 2 and hasattr(data[0], "shape"):
         images, labels = data
         checks.require(
-            len(images.shape) == 4, f"`{name}` must be images, (n, height, width, channels)", shape=tuple(images.shape)
+            len(images.shape) == 4, f"`{name}` must hold images (n, height, width, channels)", shape=tuple(images.shape)
         )
         for start in range(0, len(images), BATCH):
             yield images[start : start + BATCH], None if labels is None else labels[start : start + BATCH]
         return
     if hasattr(data, "cardinality") and int(data.cardinality()) == -1:
-        raise ValueError(f"`{name}` never ends: take as many images as are to be used. Received: {name}={data!r}")
-    # A PyDataset has a length and items, and no end that iteration would find.
+        raise ValueError(f"`{name}` never ends; limit it with `take`. Received: {name}={data!r}")
+    # A PyDataset has a length and items, but iterating over it never ends.
     items = (data[i] for i in range(len(data))) if hasattr(data, "__getitem__") else data
     for item in items:
         yield (item[0], item[1]) if isinstance(item, tuple | list) and len(item) > 1 else (item, None)
 
 
 def draw(data: Any, count: int, shape: tuple[int, ...], name: str, seed: int = 0) -> np.ndarray:
-    """Draws images at random, the same ones each time, from as many as there are up to 20 times `count`.
+    """Draws images at random, without replacement, from the first 20 * `count`; a seed always gives the same ones.
 
     Args:
         data, shape, name: as for `batches`.
-        count: images to draw.
-        seed: of the draw.
+        count: number of images to draw.
+        seed: seed of the draw.
 
     Returns:
         Up to `count` images, (n, height, width, channels).
+
+    Raises:
+        ValueError: as `batches`.
     """
     rng, drawn, seen = np.random.default_rng(seed), [], 0
     for images, _ in batches(data, shape, name):
@@ -101,11 +104,14 @@ def draw(data: Any, count: int, shape: tuple[int, ...], name: str, seed: int = 0
 
 
 def full_range(images: np.ndarray) -> np.ndarray:
-    """Returns the images, one of them reaching from 0 to 255, so that an app's bytes are the integers themselves.
+    """Stretches one of the images to the full range of pixels, 0 to 255, and returns all of them as float32.
 
-    Dark calibration images would else make the file take 130, say, for its brightest pixel. The image of the most
-    contrast is stretched: single pixels of 0 and 255 in a dark image would be edges such as no photograph has, and
-    widen the ranges of the layers behind.
+    Calibrated with these, an int8 file's input is the app's bytes shifted by 128. Calibrated with dark images alone,
+    its range might end at 130, say. The image with the most contrast is stretched: single pixels of 0 and 255 in a dark
+    image would be edges that no photograph has, and would widen the ranges of the layers that follow.
+
+    Args:
+        images: (n, height, width, channels), 0 to 255.
     """
     images = images.astype("float32")
     low, high = images.min(axis=(1, 2, 3)), images.max(axis=(1, 2, 3))
@@ -118,12 +124,12 @@ def full_range(images: np.ndarray) -> np.ndarray:
 
 
 def natural_images(count: int, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    """Makes up images with the statistics of photographs: amplitudes fall with frequency, and colours go together.
+    """Makes synthetic images with the statistics of photographs: a 1/f spectrum, and correlated channels.
 
     Args:
-        count: images to make.
+        count: number of images.
         shape: (height, width, channels) in pixels.
-        seed: of the random phases.
+        seed: seed of the random phases.
 
     Returns:
         (count, height, width, channels), uint8.
@@ -136,7 +142,7 @@ def natural_images(count: int, shape: tuple[int, ...], seed: int = 0) -> np.ndar
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
     amplitude = 1 / np.maximum(frequency, 1 / max(height, width))
     amplitude[0, 0] = 0
-    # One picture that all channels share, and a fainter one of each channel's own.
+    # One pattern is shared by all channels, and each channel adds a fainter one of its own.
     phases = np.exp(2j * np.pi * rng.random((count, channels + 1, height, width)))
     layers = np.fft.ifft2(amplitude * phases).real
     layers /= layers.std(axis=(2, 3), keepdims=True) + 1e-9

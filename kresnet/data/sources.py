@@ -1,4 +1,4 @@
-"""Where labelled images come from: the embedded digits, folders, tensorflow-datasets."""
+"""Where labelled images come from: scikit-learn's digits, folders, tensorflow-datasets."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import numpy as np
 from kresnet import checks
 from kresnet.data import images
 
-# Sets of small images of one size, up to so many bytes, are held in memory, decoded.
+# Datasets of tensorflow-datasets whose images all have one size are decoded into memory, up to this many bytes.
 IN_MEMORY = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One split of a labelled set: either all pixels, or all paths, or a stream of encoded images.
+    """One split of a labelled dataset. Exactly one of `pixels`, `paths` and `stream` is set.
 
     Attributes:
-        name: for errors.
+        name: what error messages call it.
         class_names: in the order of the labels.
-        count: images.
-        labels: integers, (count,), where they are known at once.
+        count: number of images.
+        labels: integers, (count,); None for a stream.
         pixels: uint8, (count, height, width, channels).
-        paths: of the files, (count,).
-        stream: a function without arguments that gives a `tf.data.Dataset` of (encoded image, label), always in the
+        paths: of the image files, (count,).
+        stream: a function without arguments that returns a `tf.data.Dataset` of (encoded image, label), always in the
             same order.
     """
 
@@ -54,14 +54,14 @@ def find(
 
     Args:
         source: "digits", "tfds:NAME" or the path of a folder.
-        split: "train", "validation" or "test"; "all" of a folder without splits and of the digits; of
-            tensorflow-datasets also its own, such as "train[:10%]".
-        seed: of the split, where the source has none itself.
-        validation_split: the share of each class that is held out there, in (0, 1).
-        data_dir: where tensorflow-datasets keeps its sets.
+        split: "train", "validation" or "test"; "all" for the digits and for a folder without splits; for
+            tensorflow-datasets also its own syntax, such as "train[:10%]".
+        seed: seed of the split, if the source has none of its own.
+        validation_split: fraction of each class that is then held out, in (0, 1).
+        data_dir: where tensorflow-datasets keeps its datasets.
 
     Raises:
-        ValueError: if there is no such source or split, or no image in a class.
+        ValueError: if there is no such source or split, or a class has no images.
     """
     checks.number("validation_split", validation_split, 1e-9, 1, "a fraction in (0, 1)")
     if str(source).startswith("tfds:"):
@@ -72,8 +72,8 @@ def find(
     return _folder(Path(source), split, seed, validation_split)
 
 
-def each(source: Source) -> Iterator[tuple[Callable[[], np.ndarray], int]]:
-    """Gives, in order, for each image a function that decodes it whole, and its label."""
+def decoders(source: Source) -> Iterator[tuple[Callable[[], np.ndarray], int]]:
+    """Yields for each image, in order, a function that decodes it at full size, and its label."""
     if source.pixels is not None:
         for pixels, label in zip(source.pixels, source.labels, strict=True):
             yield (lambda pixels=pixels: pixels), int(label)
@@ -85,32 +85,35 @@ def each(source: Source) -> Iterator[tuple[Callable[[], np.ndarray], int]]:
             yield (lambda encoded=encoded, i=i: images.decode(encoded, f"{source.name}[{i}]")), int(label)
 
 
-def _held_out(labels: np.ndarray, split: str, seed: int, share: float) -> np.ndarray:
-    """Indices of a seeded split in which every class keeps its share, rounded, and at least one image of two."""
+def _split(labels: np.ndarray, split: str, seed: int, fraction: float) -> np.ndarray:
+    """Returns the indices of a split that holds out this fraction of every class.
+
+    A class of two or more images has at least one on either side; a class of one image is only trained on.
+    """
     if split == "all":
         return np.arange(len(labels))
-    rng, held = np.random.default_rng(seed), []
+    rng, chosen = np.random.default_rng(seed), []
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
-        held.append(members[: min(max(1, round(share * len(members))), len(members) - 1)])
-    out = np.zeros(len(labels), bool)
-    out[np.concatenate(held)] = True
-    return np.flatnonzero(~out if split == "train" else out)
+        chosen.append(members[: min(max(1, round(fraction * len(members))), len(members) - 1)])
+    held_out = np.zeros(len(labels), bool)
+    held_out[np.concatenate(chosen)] = True
+    return np.flatnonzero(~held_out if split == "train" else held_out)
 
 
-def _digits(split: str, seed: int, share: float) -> Source:
-    """scikit-learn's 1797 scans of handwritten digits, 8x8 grey pixels ("test" is "validation")."""
+def _digits(split: str, seed: int, fraction: float) -> Source:
+    """scikit-learn's 1797 scans of handwritten digits, 8x8 grey pixels. "test" is the same as "validation"."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     labels = digits.target.astype("int64")
-    chosen = _held_out(labels, split, seed, share)
+    chosen = _split(labels, split, seed, fraction)
     pixels = np.round(digits.images * 255 / 16).astype("uint8")[..., None]
     names = tuple(str(name) for name in digits.target_names)
     return Source("digits", names, len(chosen), labels[chosen], pixels=pixels[chosen])
 
 
-def _folder(folder: Path, split: str, seed: int, share: float) -> Source:
+def _folder(folder: Path, split: str, seed: int, fraction: float) -> Source:
     splits = images.split_folders(folder)
     if "" in splits:
         wanted = splits[""]
@@ -119,20 +122,22 @@ def _folder(folder: Path, split: str, seed: int, share: float) -> Source:
         checks.require(wanted, f"{folder} has the splits {', '.join(splits)}", split=split)
     listed = {name: [path for path in files if images.is_image(path)] for name, files in _classes(wanted).items()}
     empty = [name for name, files in listed.items() if not files]
-    checks.require(not empty, f"{wanted} has classes without an image: `kresnet check-data` lists them", empty=empty)
+    checks.require(not empty, f"{wanted} has classes without an image; `kresnet check-data` lists them", empty=empty)
     paths = np.array([str(path) for files in listed.values() for path in files])
     labels = np.repeat(np.arange(len(listed)), [len(files) for files in listed.values()])
-    chosen = _held_out(labels, split if "" in splits else "all", seed, share)
+    chosen = _split(labels, split if "" in splits else "all", seed, fraction)
     return Source(str(wanted), tuple(listed), len(chosen), labels[chosen], paths=paths[chosen])
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
     classes = images.class_folders(folder)
-    checks.require(len(classes) > 1, f"{folder} holds one class: there is nothing to tell apart", classes=[*classes])
+    checks.require(
+        len(classes) > 1, f"{folder} holds one class only; a classifier needs at least two", classes=[*classes]
+    )
     return classes
 
 
-def _tfds(name: str, split: str, share: float, data_dir: Any) -> Source:
+def _tfds(name: str, split: str, fraction: float, data_dir: Any) -> Source:
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -140,7 +145,7 @@ def _tfds(name: str, split: str, share: float, data_dir: Any) -> Source:
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
-        raise ValueError(f"tensorflow-datasets has no such set: {error} Received: 'tfds:{name}'") from None
+        raise ValueError(f"tensorflow-datasets has no such dataset: {error} Received: 'tfds:{name}'") from None
     keys = builder.info.supervised_keys
     features = builder.info.features
     ok = (
@@ -148,9 +153,9 @@ def _tfds(name: str, split: str, share: float, data_dir: Any) -> Source:
         and isinstance(features[keys[0]], tfds.features.Image)
         and isinstance(features[keys[1]], tfds.features.ClassLabel)
     )
-    checks.require(bool(ok), "Not a set of images, each of one class", source=f"tfds:{name}")
+    checks.require(bool(ok), "The dataset must consist of images, each with one class", source=f"tfds:{name}")
     builder.download_and_prepare()
-    wanted = _tfds_split(list(builder.info.splits), split, share)
+    wanted = _tfds_split(list(builder.info.splits), split, fraction)
 
     def stream() -> Any:
         data = builder.as_dataset(split=wanted, shuffle_files=False, decoders={keys[0]: tfds.decode.SkipDecoding()})
@@ -173,7 +178,7 @@ def _tfds(name: str, split: str, share: float, data_dir: Any) -> Source:
 
 
 def _small_image(encoded: bytes, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """Decodes with the channels that the set has, grey ones too."""
+    """Decodes an image with as many channels as the dataset's images have, which may be grey."""
     from PIL import Image
 
     if shape[2] == 3:
@@ -182,14 +187,14 @@ def _small_image(encoded: bytes, shape: tuple[int, ...], name: str) -> np.ndarra
         return np.asarray(image.convert({1: "L", 4: "RGBA"}[shape[2]])).reshape(shape)
 
 
-def _tfds_split(have: list[str], split: str, share: float) -> str:
-    """The set's own split that stands for ours. Where it has only "train", the last part of it is held out."""
-    if not have or split in have or "[" in split or "+" in split:
-        alone = split == "train" and not {"validation", "test"} & set(have)
-        return f"train[:{round(100 * (1 - share))}%]" if alone else split
+def _tfds_split(available: list[str], split: str, fraction: float) -> str:
+    """Translates a split for tensorflow-datasets. If the dataset has only "train", its last part is held out."""
+    if not available or split in available or "[" in split or "+" in split:
+        only_train = split == "train" and not {"validation", "test"} & set(available)
+        return f"train[:{round(100 * (1 - fraction))}%]" if only_train else split
     for other in ("validation", "test") if split in ("validation", "test") else ():
-        if other in have:
+        if other in available:
             return other
-    if split in ("validation", "test") and "train" in have:
-        return f"train[{round(100 * (1 - share))}%:]"
-    return "+".join(have) if split == "all" else split
+    if split in ("validation", "test") and "train" in available:
+        return f"train[{round(100 * (1 - fraction))}%:]"
+    return "+".join(available) if split == "all" else split

@@ -1,1 +1,1 @@
-"""What a network is worth, and what came of a training run."""
+"""Measures a network's accuracy, and writes the report of a training run."""

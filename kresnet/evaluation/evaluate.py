@@ -1,4 +1,4 @@
-"""What a network is worth, measured as the papers do: top-1, top-5, ten crops, many scales, ensembles."""
+"""Measures accuracy and loss as the papers do: top-1 and top-5, ten crops, several scales, ensembles."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from kresnet.progress import tracked
 
 CROPS = ("center", "ten", "full")
 
-# A network's strides divide its input by 32 at most: sizes of whole multiples are padded alike at every stage.
+# Networks divide their input's size by up to 32. At multiples of it, every stage pads alike at every scale.
 MULTIPLE = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Attributes:
-        labels: integers, (examples,), in the data's order.
-        probabilities: float32, (examples, classes): averaged over crops, scales and networks.
-        class_names: in the order of the labels, or None.
-        crops, scales: as asked for.
+        labels: integers, (examples,), in the order of the data.
+        probabilities: float32, (examples, classes), averaged over crops, scales and networks.
+        class_names: in the order of the labels; None if they are not known.
+        crops, scales: the arguments of `evaluate`.
     """
 
     labels: np.ndarray
@@ -43,28 +43,28 @@ class Evaluation:
 
     @property
     def examples(self) -> int:
+        """The number of images."""
         return len(self.labels)
 
     def correct(self, k: int = 1) -> int:
-        """Images whose class is among the k likeliest; of equally likely classes the first counts as likelier."""
+        """Returns how many images have their class among the k likeliest; ties are won by the lower class index."""
         likeliest = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :k]
         return int((likeliest == self.labels[:, None]).sum())
 
     def accuracy(self, k: int = 1) -> float:
-        """The share of images whose class is among the k likeliest, in [0, 1]."""
+        """Returns the top-k accuracy, in [0, 1]."""
         return self.correct(k) / self.examples
 
     @property
     def loss(self) -> float:
-        """Mean cross-entropy in nats; probabilities are scaled to a sum of 1, and at least 1e-7."""
+        """The mean cross-entropy in nats. Probabilities are normalized to a sum of 1, and clipped to at least 1e-7."""
         p = self.probabilities[np.arange(self.examples), self.labels] / self.probabilities.sum(axis=1)
         return float(-np.log(np.clip(p, 1e-7, 1)).mean())
 
     def summary(self) -> str:
-        """Returns one line: counts, shares, and their 95 % confidence intervals."""
-        ks = (1, 5) if self.probabilities.shape[1] > 5 else (1,)
+        """Returns accuracies with their counts and 95 % confidence intervals, and the loss, in one line."""
         parts = []
-        for k in ks:
+        for k in self._ks:
             correct = self.correct(k)
             low, high = wilson(correct, self.examples)
             counts = f"{correct} of {self.examples}, 95 % interval {low:.2%} to {high:.2%}"
@@ -72,17 +72,17 @@ class Evaluation:
         return "  ".join([*parts, f"loss {self.loss:.4f}"])
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the figures as plain values, for a JSON file."""
-        found: dict[str, Any] = {
-            "examples": self.examples,
-            "loss": self.loss,
-            "crops": self.crops,
-            "scales": [*self.scales],
-        }
-        for k in (1, 5) if self.probabilities.shape[1] > 5 else (1,):
-            found[f"top{k}"] = self.accuracy(k)
-            found[f"top{k}_interval"] = list(wilson(self.correct(k), self.examples))
-        return found
+        """Returns the results as plain values, for a JSON file."""
+        values = {"examples": self.examples, "loss": self.loss, "crops": self.crops, "scales": [*self.scales]}
+        for k in self._ks:
+            values[f"top{k}"] = self.accuracy(k)
+            values[f"top{k}_interval"] = list(wilson(self.correct(k), self.examples))
+        return values
+
+    @property
+    def _ks(self) -> tuple[int, ...]:
+        """Top-5 says nothing of five classes or fewer."""
+        return (1, 5) if self.probabilities.shape[1] > 5 else (1,)
 
 
 def evaluate(
@@ -103,19 +103,22 @@ def evaluate(
     """Measures accuracy and loss.
 
     Args:
-        model: a Keras model, a `.keras` file, a run's folder, a `.tflite`, a SavedModel's folder; or a list of them, an
-            ensemble whose probabilities are averaged.
-        data: a source of `kresnet.data.load`, or a `tf.data.Dataset` of (images, integer labels) batches.
-        crops: "center": each image once. "ten": the corners and the centre of a square 1 / 0.875 of the network's size,
-            and their mirror images (Krizhevsky et al. 2012, section 4.1); of a dataset, crops of its images, which must
-            be larger than the network's. "full": the network slides over the whole image, at each of `scales` (Simonyan
-            and Zisserman 2015, arXiv:1409.1556, section 3.2).
-        scales: for "full", the shorter sides in pixels, such as (224, 256, 384, 480, 640) (He et al. 2015,
-            arXiv:1512.03385, section 3.4): multiples of 32, to one of which the longer side is cropped. Default: the
-            network's own size.
-        image_size: of a network of open size, in pixels.
+        model: a Keras model, a `.keras` file, the folder of a run, a `.tflite` file or the folder of a SavedModel; or a
+            list of these, an ensemble whose probabilities are averaged.
+        data: a source of `kresnet.data.load`, or a `tf.data.Dataset` of batches of (images, integer labels).
+        crops: which parts of an image the network sees.
+            - "center": the central crop.
+            - "ten": the four corners and the centre of a square 1 / 0.875 times the network's size, and their mirror
+              images (Krizhevsky et al. 2012, section 4.1). The images of a `tf.data.Dataset` are cropped as they are,
+              and must be at least as large as the network's input.
+            - "full": the whole image, which a fully convolutional network slides over, at each of `scales` (Simonyan
+              and Zisserman 2015, arXiv:1409.1556, section 3.2).
+        scales: for "full", lengths of the shorter side in pixels, multiples of 32, such as (224, 256, 384, 480, 640)
+            (He et al. 2015, arXiv:1512.03385, section 3.4). The longer side is cropped to a multiple of 32. Default:
+            the network's own size.
+        image_size: height and width in pixels, for a network whose input size is open.
         split, batch_size, crop_fraction, split_seed, on_error, data_dir: as in `kresnet.data.load`.
-        verbose: whether to show a bar.
+        verbose: whether to show a progress bar.
 
     Returns:
         An `Evaluation`.
@@ -126,14 +129,10 @@ def evaluate(
     checks.choice("crops", crops, CROPS)
     checks.require(not scales or crops == "full", "`scales` are for crops='full'", scales=scales, crops=crops)
     predictors = [predictor(one) for one in (model if isinstance(model, list | tuple) else [model])]
-    checks.require(len(predictors) > 0, "An ensemble has at least one network", model=model)
-    size = image_size or predictors[0].image_shape[0]
-    checks.require(size is not None, "The network's size is open: give `image_size`", image_size=image_size)
-    for one in predictors:
-        fits = all(side in (None, size) for side in one.image_shape[:2])
-        checks.require(fits, f"{one.name} takes other images", image_size=size, image_shape=one.image_shape)
+    size = _common_size(predictors, image_size)
     loading = {"split_seed": split_seed, "on_error": on_error, "data_dir": data_dir}
-    source = data if isinstance(data, str | os.PathLike) else None
+    is_source = isinstance(data, str | os.PathLike)
+    batches = data
     if crops == "full":
         scales = tuple(scales) or (size,)
         checks.require(
@@ -141,56 +140,70 @@ def evaluate(
             f"`scales` must be multiples of {MULTIPLE}",
             scales=scales,
         )
-        predictors = [_open(one) for one in predictors]
-        batches = _wholes(source, split, loading) if source is not None else data
+        predictors = [_for_any_size(one) for one in predictors]
         views = _at_scales(scales)
+        if is_source:
+            batches = _WholeImages(data, split, **loading)
     else:
-        loaded = round(size / 0.875) if crops == "ten" else size
-        fraction = 1.0 if crops == "ten" else crop_fraction
-        batches = data if source is None else _load(source, split, loaded, batch_size, fraction, loading)
-        views = _ten_crops(size) if crops == "ten" else lambda x: [x]
-    names = getattr(batches, "class_names", None)
-    total = getattr(batches, "examples", None)
+        views = _ten_crops(size) if crops == "ten" else lambda images: [images]
+        if is_source:
+            loaded_size, fraction = (round(size / 0.875), 1.0) if crops == "ten" else (size, crop_fraction)
+            batches = load(data, split, loaded_size, batch_size, shuffle=False, crop_fraction=fraction, **loading)
 
     labels, probabilities = [], []
-    for x, y in _readable(tracked(batches, "evaluating", total, verbose)):
-        seen = [one.run(view) for view in views(np.asarray(x)) for one in predictors]
+    total = getattr(batches, "examples", None)
+    for x, y in _naming_broken_images(tracked(batches, "evaluating", total, verbose)):
+        outputs = [one.run(view) for view in views(np.asarray(x)) for one in predictors]
         checks.require(
-            len({p.shape for p in seen}) == 1,
-            "An ensemble's networks must have the same classes",
-            classes=[p.shape[1] for p in seen],
+            len({p.shape for p in outputs}) == 1,
+            "The networks of an ensemble must have the same classes",
+            classes=[p.shape[1] for p in outputs],
         )
-        probabilities.append(np.mean(seen, axis=0, dtype="float32"))
+        probabilities.append(np.mean(outputs, axis=0, dtype="float32"))
         labels.append(class_indices(y).astype("int64"))
     checks.require(len(labels) > 0, "There are no images", data=data)
-    found, truth = np.concatenate(probabilities), np.concatenate(labels)
-    classes = found.shape[1]
-    known = names or predictors[0].class_names
+    result = Evaluation(np.concatenate(labels), np.concatenate(probabilities), crops=crops, scales=tuple(scales))
+    names = _class_names(result, getattr(batches, "class_names", None), predictors[0].class_names)
+    return dataclasses.replace(result, class_names=names)
+
+
+def _common_size(predictors: Sequence[Predictor], image_size: int | None) -> int:
+    """Returns the height and width of the images that all networks take, in pixels."""
+    checks.require(len(predictors) > 0, "An ensemble needs at least one network", model=predictors)
+    size = image_size or predictors[0].image_shape[0]
+    checks.require(size is not None, "The network's input size is open: give `image_size`", image_size=image_size)
+    for one in predictors:
+        fits = all(side in (None, size) for side in one.image_shape[:2])
+        checks.require(fits, f"{one.name} takes images of another size", image_size=size, image_shape=one.image_shape)
+    return size
+
+
+def _class_names(
+    result: Evaluation, of_data: Sequence[str] | None, of_network: Sequence[str] | None
+) -> tuple[str, ...] | None:
+    """Returns the names of the classes, None if neither side knows them, after checking that both sides agree."""
+    classes = result.probabilities.shape[1]
+    names = of_data or of_network
     checks.require(
-        known is None or len(known) == classes,
-        "The network must have the images' classes",
+        names is None or len(names) == classes,
+        "The network must have as many classes as the images",
         network=classes,
-        images=len(known or ()),
-    )
-    mismatch = names and predictors[0].class_names and tuple(names) != predictors[0].class_names
-    checks.require(
-        not mismatch,
-        "The network was trained on other classes, or in another order",
-        network=predictors[0].class_names,
-        images=names,
+        images=len(names or ()),
     )
     checks.require(
-        truth.min() >= 0 and truth.max() < classes, f"Labels must be in 0 to {classes - 1}", label=int(truth.max())
+        not (of_data and of_network) or tuple(of_data) == tuple(of_network),
+        "The network was trained on other classes, or on the same ones in another order",
+        network=of_network,
+        images=of_data,
     )
-    return Evaluation(truth, found, tuple(known) if known else None, crops, tuple(scales))
+    lowest, highest = int(result.labels.min()), int(result.labels.max())
+    in_range = lowest >= 0 and highest < classes
+    checks.require(in_range, f"Labels must be in 0 to {classes - 1}", label=highest if lowest >= 0 else lowest)
+    return tuple(names) if names else None
 
 
-def _load(source: Any, split: str, size: int, batch_size: int, crop_fraction: float | None, loading: dict) -> Any:
-    return load(source, split, size, batch_size, shuffle=False, crop_fraction=crop_fraction, **loading)
-
-
-def _readable(batches: Iterator) -> Iterator:
-    """Passes batches on; an image that cannot be decoded is an error of one line."""
+def _naming_broken_images(batches: Iterator) -> Iterator:
+    """Yields the batches unchanged; an image that cannot be decoded becomes a `ValueError` of one line."""
     try:
         yield from batches
     except Exception as error:
@@ -201,6 +214,8 @@ def _readable(batches: Iterator) -> Iterator:
 
 
 def _ten_crops(size: int) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """Returns a function from a batch of images to ten batches of crops."""
+
     def views(x: np.ndarray) -> list[np.ndarray]:
         height, width = x.shape[1:3]
         checks.require(min(height, width) >= size, f"Ten crops need images of at least {size} pixels", images=x.shape)
@@ -213,6 +228,8 @@ def _ten_crops(size: int) -> Callable[[np.ndarray], list[np.ndarray]]:
 
 
 def _at_scales(scales: Sequence[int]) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """Returns a function from a batch of images to one resized batch for each scale."""
+
     def view(x: np.ndarray, scale: int) -> np.ndarray:
         height, width = x.shape[1:3]
         ratio = scale / min(height, width)
@@ -226,32 +243,32 @@ def _at_scales(scales: Sequence[int]) -> Callable[[np.ndarray], list[np.ndarray]
     return lambda x: [view(x, scale) for scale in scales]
 
 
-def _open(one: Predictor) -> Predictor:
-    """The same network for images of any size."""
+def _for_any_size(one: Predictor) -> Predictor:
+    """Returns the same network, rebuilt for images of any size."""
     if one.image_shape[0] is None:
         return one
     checks.require(
         one.model is not None,
-        f"crops='full' needs a Keras model: {one.name} has one input size",
+        f"crops='full' needs a Keras model; {one.name} is not one, and has a fixed input size",
         image_shape=one.image_shape,
     )
     image = keras.Input((None, None, one.image_shape[2]), dtype=one.model.inputs[0].dtype)
-    opened = keras.models.clone_model(one.model, input_tensors=image)
-    opened.set_weights(one.model.get_weights())
-    return dataclasses.replace(predictor(opened), name=one.name, class_names=one.class_names)
+    clone = keras.models.clone_model(one.model, input_tensors=image)
+    clone.set_weights(one.model.get_weights())
+    return dataclasses.replace(predictor(clone), name=one.name, class_names=one.class_names)
 
 
-class _wholes:
-    """Whole images, one to a batch, each of its own size."""
+class _WholeImages:
+    """Batches of one uncropped image each, since the images differ in size."""
 
-    def __init__(self, source: Any, split: str, loading: dict) -> None:
-        self.found = sources.find(source, split, seed=loading["split_seed"], data_dir=loading["data_dir"])
-        self.class_names, self.examples, self.on_error = self.found.class_names, self.found.count, loading["on_error"]
+    def __init__(self, source: str | os.PathLike, split: str, split_seed: int, on_error: str, data_dir: Any) -> None:
+        self.source = sources.find(source, split, seed=split_seed, data_dir=data_dir)
+        self.class_names, self.examples, self.on_error = self.source.class_names, self.source.count, on_error
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for read, label in sources.each(self.found):
+        for decode, label in sources.decoders(self.source):
             try:
-                image = read()
+                image = decode()
             except images.ImageError:
                 if self.on_error == "raise":
                     raise

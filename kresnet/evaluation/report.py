@@ -1,10 +1,8 @@
-"""What came of a training run, as one page: an HTML file that opens from disk and needs no network."""
+"""Writes the report of a training run: one HTML file that opens from disk and loads nothing."""
 
 from __future__ import annotations
 
-import base64
 import datetime
-import io
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -15,33 +13,33 @@ import keras
 import numpy as np
 
 from kresnet import __version__, checks
-from kresnet.evaluation import cam
+from kresnet.evaluation import cam, drawings
 from kresnet.evaluation.intervals import wilson
 from kresnet.files import replacing
 from kresnet.graph.cost import cost
+from kresnet.graph.network import description
 from kresnet.inference import predictors
 
-PAGES = [Path(__file__).parent / "pages", Path(predictors.__file__).parent / "pages"]  # the second has the style
-_MATRIX_CLASSES = 40  # beyond, a matrix cannot be read, and the most confused pairs stand in its place
+PAGES = [Path(__file__).parent / "pages", Path(predictors.__file__).parent / "pages"]  # the second holds style.css
+_MATRIX_CLASSES = 40  # with more classes a matrix is unreadable, and the most confused pairs are listed instead
 _PAIRS = 30
-_WORST = 20  # classes that are shown unfolded
-_PICTURE = 256  # pixels: larger pictures are shrunk to it
-# Matplotlib writes colours; the page's own, light or dark, take their place.
-_COLOURS = {"#010101": "currentColor", "#020202": "var(--first)", "#030303": "var(--second)"}
+_UNFOLDED_CLASSES = 20  # the least accurate classes, which are shown without a click
 
 
-class Share(NamedTuple):
-    """So many of so many, and the share's 95 % confidence interval."""
+class Proportion(NamedTuple):
+    """`count` of `total` images."""
 
     count: int
     total: int
 
     @property
     def value(self) -> float:
+        """The proportion, in [0, 1]."""
         return self.count / self.total
 
     @property
     def interval(self) -> tuple[float, float]:
+        """Its 95 % confidence interval."""
         return wilson(self.count, self.total)
 
 
@@ -58,64 +56,68 @@ def write(
     evaluation: Mapping[str, Any] | None = None,
     mistakes: int = 12,
 ) -> Path:
-    """Writes the report: accuracy, curves, the most confident mistakes, classes, confusions, costs and configuration.
+    """Writes the report: accuracy, curves, the most confident mistakes, classes, confusions, cost and configuration.
+
+    The heading says which published network the model is, and how it differs from it, if the model knows
+    (`kresnet_config`). The model's name alone proves nothing.
 
     Args:
-        path: the `.html` to write, whole or not at all.
-        model: the network, a functional classifier of one input.
-        images: the validation images, uint8 (n, height, width, 1 or 3), pixels 0 to 255; or, where they do not fit in
+        path: the `.html` file to write, completely or not at all.
+        model: the network, a functional classifier with one input.
+        images: the validation images, uint8 (n, height, width, 1 or 3), pixels 0 to 255; or, if they do not fit in
             memory, a function that takes an array of indices and returns those images in that order.
         labels: (n,) class indices.
-        class_names: the classes' names in the order of their indices.
-        history: by name, a value for each epoch, as in Keras's `History.history`: loss, accuracy, val_loss,
-            val_accuracy, learning_rate and any other. NaN or None where an epoch has none. Empty: no curves.
-        probabilities: (n, classes) in [0, 1], what the network says of the images; None: they are predicted here.
-        config: what the run was made with, nested or not; its "recipe", where it has one, stands in the heading.
+        class_names: the names of the classes in the order of their indices.
+        history: lists of one value per epoch by name, as in Keras's `History.history`: loss, accuracy, val_loss,
+            val_accuracy, learning_rate and any others. A missing value is NaN or None. Empty: no curves.
+        probabilities: (n, classes) in [0, 1], the network's predictions for the images. None: they are computed here.
+        config: the options of the run, nested or flat. Its "recipe", if it has one, is named in the heading.
         evaluation: further measurements, such as {"top-1, ten crops": 0.93}.
-        mistakes: how many to show, at least 0.
+        mistakes: how many mistakes to show, at least 0.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: if the sizes of labels, probabilities, class names or history do not fit, a label is no class, a
-            probability is outside [0, 1] or NaN, or the images are not uint8 of 1 or 3 channels.
+        ValueError: if the sizes of labels, probabilities, class names or history do not match, a label is not a class
+            index, a probability is outside [0, 1] or NaN, or the images are not uint8 of 1 or 3 channels.
     """
     import jinja2
 
     labels, class_names = np.asarray(labels), [str(name) for name in class_names]
     if probabilities is None:
-        checks.require(not callable(images), "Give `probabilities` where `images` is a function", probabilities=None)
+        checks.require(not callable(images), "Give `probabilities` if `images` is a function", probabilities=None)
         probabilities = model.predict(images, verbose=0)
     probabilities = np.asarray(probabilities)
     _check(labels, probabilities, class_names, history)
     predicted = probabilities.argmax(1)
-    # As in a stable sort: of equal probabilities the lower class comes first, as it does in argmax.
-    own = np.take_along_axis(probabilities, labels[:, None], 1)
-    before = (probabilities == own) & (np.arange(len(class_names)) < labels[:, None])
-    rank = ((probabilities > own) | before).sum(1)
+    # Of equal probabilities the lower class ranks first, as in argmax and in a stable sort.
+    of_label = np.take_along_axis(probabilities, labels[:, None], 1)
+    tied_before = (probabilities == of_label) & (np.arange(len(class_names)) < labels[:, None])
+    rank = ((probabilities > of_label) | tied_before).sum(1)
     wrong = np.flatnonzero(predicted != labels)
-    worst = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")]
-    chosen = worst[: checks.integer("mistakes", mistakes, 0)]
-    pictures = _fetch(images, chosen) if len(chosen) else np.empty((0, 1, 1, 1), "uint8")
+    most_confident = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")]
+    shown = most_confident[: checks.integer("mistakes", mistakes, 0)]
+    pictures = _fetch(images, shown) if len(shown) else np.empty((0, 1, 1, 1), "uint8")
     recipe = (config or {}).get("recipe")
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGES), autoescape=True, trim_blocks=True, lstrip_blocks=True
     ).get_template("report.html")
     page = template.render(
         title=model.name,
+        network=_published_network(model),
         recipe=recipe.get("name") if isinstance(recipe, Mapping) else recipe,
         epochs=max(map(len, history.values()), default=0),
         date=datetime.date.today(),
         version=__version__,
-        top={k: Share(int((rank < k).sum()), len(labels)) for k in (1, 5) if k == 1 or len(class_names) > k},
+        top={k: Proportion(int((rank < k).sum()), len(labels)) for k in (1, 5) if k == 1 or len(class_names) > k},
         evaluation=dict(evaluation or {}),
-        curves=_curves(history),
-        mistakes=_mistakes(model, pictures, chosen, labels, probabilities, class_names),
+        curves=drawings.curves(history),
+        mistakes=_mistakes(model, pictures, shown, labels, probabilities, class_names),
         mistaken=len(wrong),
         maps=cam.supports(model),
         classes=_classes(labels, predicted, class_names),
-        worst=_WORST,
+        unfolded=_UNFOLDED_CLASSES,
         **_confusions(labels, predicted, class_names),
         cost=_cost(model, images),
         config=_flat(config or {}),
@@ -125,10 +127,19 @@ def write(
     return Path(path)
 
 
+def _published_network(model: keras.Model) -> dict[str, Any] | None:
+    """Returns what the model knows of the published network that it is, None if it does not know."""
+    known = description(model)
+    if not known.get("key"):
+        return None
+    changes = [f"{field}={value!r}" for field, value in (known.get("changes") or {}).items()]
+    return {"key": known["key"], "paper": known.get("paper"), "changes": changes}
+
+
 def _check(labels: np.ndarray, probabilities: np.ndarray, class_names: list[str], history: Any) -> None:
     size = len(labels) if labels.ndim == 1 else 0
-    whole = size > 0 and np.issubdtype(labels.dtype, np.integer)
-    checks.require(whole, "`labels` must be (n,) integers", labels=f"{labels.dtype} of shape {labels.shape}")
+    are_indices = size > 0 and np.issubdtype(labels.dtype, np.integer)
+    checks.require(are_indices, "`labels` must be (n,) integers", labels=f"{labels.dtype} of shape {labels.shape}")
     shape = (size, len(class_names))
     checks.require(
         probabilities.shape == shape,
@@ -139,132 +150,64 @@ def _check(labels: np.ndarray, probabilities: np.ndarray, class_names: list[str]
     in_range = low >= 0 and high < len(class_names)
     checks.require(in_range, f"`labels` must be in [0, {len(class_names)})", lowest=int(low), highest=int(high))
     low, high = float(probabilities.min()), float(probabilities.max())
-    # Half precision may round a sum of exponentials to a little more than 1. NaN fails any comparison.
+    # In half precision a softmax may round to slightly more than 1. NaN fails both comparisons.
     checks.require(low >= 0 and high <= 1.01, "`probabilities` must be in [0, 1]", lowest=low, highest=high)
     lengths = {name: len(values) for name, values in history.items()}
-    checks.require(len(set(lengths.values())) <= 1, "`history` must have a value for every epoch", **lengths)
+    checks.require(len(set(lengths.values())) <= 1, "`history` must have a value per epoch for every name", **lengths)
 
 
 def _fetch(images: Any, indices: np.ndarray) -> np.ndarray:
-    """Returns those images, checked."""
+    """Returns the images of these indices, after checking them."""
     pictures = np.asarray(images(indices) if callable(images) else images[indices])
-    fine = pictures.dtype == np.uint8 and pictures.ndim == 4 and pictures.shape[3] in (1, 3)
+    are_pixels = pictures.dtype == np.uint8 and pictures.ndim == 4 and pictures.shape[3] in (1, 3)
     checks.require(
-        fine and len(pictures) == len(indices),
+        are_pixels and len(pictures) == len(indices),
         f"`images` must be uint8 (n, height, width, 1 or 3), here n = {len(indices)}",
         images=f"{pictures.dtype} of shape {pictures.shape}",
     )
     return pictures
 
 
-def _curves(history: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
-    """Draws a quantity a figure, training and validation together."""
-    import matplotlib
-    from markupsafe import Markup
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
-
-    first = ["loss", "accuracy", "learning_rate"]
-    names = dict.fromkeys(name.removeprefix("val_") for name in history)
-    text, *series = _COLOURS
-    style = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), text)
-    style |= {"grid.color": text, "grid.alpha": 0.15, "axes.spines.top": False, "axes.spines.right": False}
-    style |= {"svg.fonttype": "none", "font.size": 10}
-    figures = []
-    for name in sorted(names, key=lambda name: first.index(name) if name in first else len(first)):
-        title = name.replace("_", " ")
-        lines = {}
-        for label, key in (("training", name), ("validation", f"val_{name}")):
-            if key in history:
-                lines[label] = np.array([math.nan if value is None else value for value in history[key]], "float64")
-        if f"val_{name}" not in history:
-            lines = {title: lines["training"]}
-        with matplotlib.rc_context(style | {"svg.hashsalt": name}):
-            figure = Figure(figsize=(4.4, 2.9), layout="constrained")
-            axes = figure.add_subplot(xlabel="epoch")
-            for (label, values), colour in zip(lines.items(), series, strict=False):
-                epochs = np.arange(1, len(values) + 1)
-                seen = np.isfinite(values)
-                axes.plot(epochs[seen], values[seen], color=colour, marker="." if seen.sum() < 30 else "", label=label)
-            values = np.concatenate([values[np.isfinite(values)] for values in lines.values()])
-            if "loss" in name or name == "learning_rate":
-                spread = len(values) and values.min() > 0 and values.max() >= 50 * values.min()
-                axes.set_yscale("log" if spread else "linear")
-            if "accuracy" in name or name.startswith("top"):
-                axes.yaxis.set_major_formatter(PercentFormatter(1))
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.grid(visible=True)
-            if len(lines) > 1:
-                axes.legend(frameon=False)
-            file = io.StringIO()
-            figure.savefig(
-                file, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
-            )
-        svg = file.getvalue()
-        for colour, own in _COLOURS.items():
-            svg = svg.replace(colour, own)
-        last = {label: f"{values[-1]:.4g}" for label, values in lines.items() if len(values)}
-        figures.append({"title": title, "last": last, "svg": Markup(svg[svg.index("<svg") :])})
-    return figures
-
-
 def _mistakes(
     model: keras.Model,
     pictures: np.ndarray,
-    chosen: np.ndarray,
+    shown: np.ndarray,
     labels: np.ndarray,
     probabilities: np.ndarray,
     class_names: list[str],
 ) -> list[dict[str, Any]]:
-    true, said = labels[chosen], probabilities[chosen].argmax(1)
-    drawn = len(chosen) > 0 and cam.supports(model)
-    maps = cam.class_activation_maps(model, pictures, np.stack([said, true], 1)) if drawn else [[]] * len(chosen)
+    """Returns what the page shows of each mistake: picture, maps, and both classes with their probabilities."""
+    true, predicted = labels[shown], probabilities[shown].argmax(1)
+    with_maps = len(shown) > 0 and cam.supports(model)
+    classes = np.stack([predicted, true], 1)
+    maps = cam.class_activation_maps(model, pictures, classes) if with_maps else [[]] * len(shown)
     return [
         {
             "index": int(index),
-            "said": class_names[said[i]],
-            "confidence": float(probabilities[index, said[i]]),
+            "predicted": class_names[predicted[i]],
+            "confidence": float(probabilities[index, predicted[i]]),
             "true": class_names[true[i]],
             "true_confidence": float(probabilities[index, true[i]]),
-            "picture": _data_uri(pictures[i]),
-            "maps": [_data_uri(pictures[i], heat) for heat in maps[i]],
+            "picture": drawings.data_uri(pictures[i]),
+            "maps": [drawings.data_uri(pictures[i], heat) for heat in maps[i]],
         }
-        for i, index in enumerate(chosen)
+        for i, index in enumerate(shown)
     ]
-
-
-def _data_uri(picture: np.ndarray, heat: np.ndarray | None = None) -> str:
-    """Returns a picture, (height, width, 1 or 3), under a map in [0, 1] where one is given, for an `img`."""
-    from PIL import Image
-
-    image = Image.fromarray(np.repeat(picture, 3, 2) if picture.shape[2] == 1 else picture)
-    if heat is not None:
-        from matplotlib import colormaps
-
-        heat = np.asarray(Image.fromarray(heat).resize(image.size, Image.Resampling.BICUBIC)).clip(0, 1)[..., None]
-        grey = np.asarray(image.convert("L").convert("RGB"))
-        colours = colormaps["inferno"](heat[..., 0], bytes=True)[..., :3]
-        image = Image.fromarray(np.uint8(np.rint(grey * (1 - 0.7 * heat) + colours * 0.7 * heat)))
-    image.thumbnail((_PICTURE, _PICTURE))
-    form = "PNG" if max(image.size) <= 64 else "JPEG"  # small ones are shown enlarged, and must keep their pixels
-    file = io.BytesIO()
-    image.save(file, form, quality=88)
-    return f"data:image/{form.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _classes(labels: np.ndarray, predicted: np.ndarray, class_names: list[str]) -> list[dict[str, Any]]:
-    """Returns each class's images and correct ones, the least accurate first and those without images last."""
+    """Returns the accuracy of each class, the least accurate first, and classes without images last."""
     images = np.bincount(labels, minlength=len(class_names))
     correct = np.bincount(labels[predicted == labels], minlength=len(class_names))
     rows = [
-        {"name": name, "share": Share(int(right), int(total)) if total else None}
+        {"name": name, "accuracy": Proportion(int(right), int(total)) if total else None}
         for name, right, total in zip(class_names, correct, images, strict=True)
     ]
-    return sorted(rows, key=lambda row: row["share"].value if row["share"] else math.inf)
+    return sorted(rows, key=lambda row: row["accuracy"].value if row["accuracy"] else math.inf)
 
 
 def _confusions(labels: np.ndarray, predicted: np.ndarray, class_names: list[str]) -> dict[str, Any]:
-    """Returns the matrix, rows true and columns predicted, or, of many classes, the most frequent confusions."""
+    """Returns the confusion matrix (rows true, columns predicted), or for many classes the most frequent pairs."""
     count = len(class_names)
     if count <= _MATRIX_CLASSES:
         matrix = np.bincount(labels * count + predicted, minlength=count * count).reshape(count, count)
@@ -275,13 +218,13 @@ def _confusions(labels: np.ndarray, predicted: np.ndarray, class_names: list[str
         }
     wrong, totals = predicted != labels, np.bincount(labels, minlength=count)
     pairs, counts = np.unique(labels[wrong] * count + predicted[wrong], return_counts=True)
-    most = np.argsort(-counts, kind="stable")[:_PAIRS]
-    rows = [(*divmod(int(pairs[i]), count), int(counts[i])) for i in most]
+    most_frequent = np.argsort(-counts, kind="stable")[:_PAIRS]
+    rows = [(*divmod(int(pairs[i]), count), int(counts[i])) for i in most_frequent]
     return {"pairs": [(class_names[a], class_names[b], times, int(totals[a])) for a, b, times in rows]}
 
 
 def _cost(model: keras.Model, images: Any) -> Any:
-    """Returns the model's cost, or why there is none."""
+    """Returns the model's cost, or a text that says why it cannot be computed."""
     open_size = None in getattr(model, "input_shape", (None,))[1:]
     try:
         return cost(model, _fetch(images, np.array([0])).shape[1:] if open_size else None)
@@ -290,7 +233,7 @@ def _cost(model: keras.Model, images: Any) -> Any:
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns nested mappings as one, {"a": {"b": 1}} as {"a.b": 1}."""
+    """Flattens nested mappings: {"a": {"b": 1}} becomes {"a.b": 1}."""
     flat = {}
     for key, value in config.items():
         nested = isinstance(value, Mapping) and value

@@ -1,1 +1,1 @@
-"""Searching for a network."""
+"""Searches for networks: within a budget, and for the coefficients of compound scaling."""

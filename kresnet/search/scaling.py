@@ -1,4 +1,4 @@
-"""Searches over compound scaling: the coefficients for a small network, and the largest phi within a budget."""
+"""Searches over compound scaling: for the best coefficients, and for the largest phi within a budget."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,19 @@ from kresnet.models.scaling import CompoundScaling
 __all__ = ["Candidate", "CompoundScaling", "grid_search", "largest"]
 
 
+Point = tuple[float, float, float]  # alpha, beta, gamma
+
+
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A network that `grid_search` tried: its coefficients, what it costs, and the user's score."""
+    """A network that `grid_search` tried.
+
+    Attributes:
+        alpha, beta, gamma: its coefficients of depth, width and resolution.
+        macs: multiply-adds per image.
+        params: parameters, trainable or not.
+        score: what the caller's function returned.
+    """
 
     alpha: float
     beta: float
@@ -44,22 +54,24 @@ def grid_search(
     journal: str | os.PathLike | None = None,
     **arguments: Any,
 ) -> list[Candidate]:
-    """Finds the coefficients for a small network: the paper's step 1, phi = 1.
+    """Searches a grid for the best coefficients at phi = 1, usually of a small network.
 
     Args:
-        builder: one of ours.
-        score: the more, the better, for a network; it usually trains it.
-        budget: what alpha * beta**2 * gamma**2 is to be, above 1.
-        step: between the values of each coefficient, from 1 upwards.
-        tolerance: by what fraction of `budget` the product may miss it.
-        journal: a file that keeps every score as it comes, so that a search that was ended goes on where it was.
-        **arguments: further ones of the builder.
+        builder: a kresnet builder, or a function that takes the same arguments.
+        score: returns how good a network is; the higher, the better. It usually trains the network.
+        budget: the target of alpha * beta**2 * gamma**2, above 1.
+        step: distance between neighbouring values of each coefficient, which start at 1.
+        tolerance: largest relative difference between that product and `budget`, in [0, 1).
+        journal: a file to which each score is written at once, so that an interrupted search can resume.
+        **arguments: further arguments of the builder.
 
     Returns:
-        The candidates, best first. After Ctrl-C, those that were scored.
+        The candidates, best first. After Ctrl-C, those scored so far.
 
     Raises:
-        ValueError: if no coefficients are within the tolerance, or the journal is another search's.
+        ValueError: if no coefficients are within the tolerance, or the journal belongs to another search.
+
+    Source: Tan and Le 2019, arXiv:1905.11946, section 3.3, step 1.
     """
     from rich.progress import track
 
@@ -70,46 +82,48 @@ def grid_search(
     checks.require(
         len(grid) > 0, "No coefficients are within the tolerance", budget=budget, step=step, tolerance=tolerance
     )
-    done = _read_journal(journal)
-    checks.require(set(done) <= set(grid), "The journal is that of another search", journal=str(journal))
+    scored = _read_journal(journal)
+    checks.require(set(scored) <= set(grid), "The journal belongs to another search", journal=str(journal))
     try:
-        for point in track([point for point in grid if point not in done], "Searching"):
+        for point in track([point for point in grid if point not in scored], "Searching"):
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the budget need not be 2
+                warnings.simplefilter("ignore")  # compound scaling warns about a product other than 2
                 model = builder(phi=1, **dict(zip(("alpha", "beta", "gamma"), point, strict=True)), **arguments)
             costs = cost(model)
-            done[point] = Candidate(*point, costs.macs, costs.params, float(score(model)))
+            scored[point] = Candidate(*point, costs.macs, costs.params, float(score(model)))
             if journal is not None:
                 with open(journal, "a") as file:
-                    file.write(json.dumps(dataclasses.asdict(done[point])) + "\n")
+                    file.write(json.dumps(dataclasses.asdict(scored[point])) + "\n")
     except KeyboardInterrupt:
-        warnings.warn(f"Interrupted: {len(done)} of {len(grid)} candidates were scored", stacklevel=2)
-    return sorted(done.values(), key=lambda candidate: candidate.score, reverse=True)
+        warnings.warn(f"Interrupted: {len(scored)} of {len(grid)} candidates were scored", stacklevel=2)
+    return sorted(scored.values(), key=lambda candidate: candidate.score, reverse=True)
 
 
-def _grid(budget: float, step: float, tolerance: float):
+def _grid(budget: float, step: float, tolerance: float) -> Iterator[Point]:
+    """Yields the points (alpha, beta, gamma) of the grid that are within the tolerance."""
     counts = [range(int((budget * (1 + tolerance)) ** (1 / power) / step) + 1) for power in (1, 2, 2)]
-    for counted in itertools.product(*counts):
-        alpha, beta, gamma = (round(1 + count * step, 6) for count in counted)
+    for steps in itertools.product(*counts):
+        alpha, beta, gamma = (round(1 + count * step, 6) for count in steps)
         if abs(alpha * beta**2 * gamma**2 - budget) <= tolerance * budget + 1e-9:
             yield alpha, beta, gamma
 
 
-def _read_journal(journal: Any) -> dict[tuple[float, float, float], Candidate]:
+def _read_journal(journal: str | os.PathLike | None) -> dict[Point, Candidate]:
+    """Returns the candidates that a journal holds; none if there is no such file yet."""
     if journal is None or not Path(journal).exists():
         return {}
-    done = {}
+    scored = {}
     lines = Path(journal).read_text().splitlines(keepends=True)
     for number, line in enumerate(lines):
         try:
             candidate = Candidate(**json.loads(line))
         except (json.JSONDecodeError, TypeError):
-            if number == len(lines) - 1 and not line.endswith("\n"):  # the one that a kill cut short is scored again
+            if number == len(lines) - 1 and not line.endswith("\n"):  # cut short by a kill: scored again
                 Path(journal).write_text("".join(lines[:-1]))
                 break
-            raise ValueError(f"Line {number + 1} is not a journal's. Received: journal={str(journal)!r}") from None
-        done[candidate.alpha, candidate.beta, candidate.gamma] = candidate
-    return done
+            raise ValueError(f"Line {number + 1} is not a candidate. Received: journal={str(journal)!r}") from None
+        scored[candidate.alpha, candidate.beta, candidate.gamma] = candidate
+    return scored
 
 
 def largest(
@@ -120,24 +134,25 @@ def largest(
     tflite_bytes: float | None = None,
     **arguments: Any,
 ) -> float:
-    """Returns the largest phi, to two decimals, whose network keeps within every limit that is given.
+    """Returns the largest phi, to two decimals, whose network is within every given limit.
 
     Args:
-        builder: one of ours.
-        macs: multiply-adds for an image, at the size that phi gives.
-        params: parameters, trainable or not.
-        tflite_bytes: size of the float32 `.tflite` file. Each step exports a network, so it takes minutes.
-        **arguments: further ones of the builder, such as `classes` or `alpha`.
+        builder: a kresnet builder.
+        macs: most multiply-adds per image, at the input size that belongs to phi.
+        params: most parameters, trainable or not.
+        tflite_bytes: largest size of the float32 `.tflite` file. Networks are exported to measure it, which takes
+            minutes.
+        **arguments: further arguments of the builder, such as `classes` or `alpha`.
 
     Raises:
-        ValueError: if no limit is given, or even phi = -10 breaks one.
+        ValueError: if no limit is given, or even the network of phi = -10 exceeds one.
     """
     limits = {"macs": macs, "params": params, "tflite_bytes": tflite_bytes}
     limits = {name: limit for name, limit in limits.items() if limit is not None}
     checks.require(len(limits) > 0, "Give at least one limit", macs=macs, params=params, tflite_bytes=tflite_bytes)
 
-    # Bytes, by networks: a hundredth of phi often changes nothing, and an export takes seconds.
-    exported: dict[str, int] = {}
+    # By the network's layers, which a hundredth of phi often leaves as they are: an export takes seconds.
+    exported_bytes: dict[str, int] = {}
 
     def fits(hundredths: int) -> bool:
         model = builder(phi=hundredths / 100, **arguments)
@@ -147,14 +162,14 @@ def largest(
             return False
         if tflite_bytes is None:
             return True
-        if (network := model.to_json()) not in exported:
-            exported[network] = _tflite_bytes(model)
-        return exported[network] <= tflite_bytes
+        if (layers := _layers(model)) not in exported_bytes:
+            exported_bytes[layers] = _tflite_bytes(model)
+        return exported_bytes[layers] <= tflite_bytes
 
-    low = 0  # steps of 1 first, so that no network much larger than the limits is ever built
+    low = 0  # in hundredths; first in steps of 1, so that no network far above the limits is built
     while not fits(low):
         low -= 100
-        checks.require(low >= -1000, "Even the smallest network breaks a limit", **limits)
+        checks.require(low >= -1000, "Even the smallest network exceeds a limit", **limits)
     high = low + 100
     while high <= 2000 and fits(high):
         low, high = high, high + 100
@@ -162,6 +177,13 @@ def largest(
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low / 100
+
+
+def _layers(model: keras.Model) -> str:
+    """Returns the model as JSON without its description, in which phi's exact multipliers stand."""
+    network = json.loads(model.to_json())
+    network["config"].pop("kresnet_config", None)
+    return json.dumps(network)
 
 
 def _tflite_bytes(model: keras.Model) -> int:

@@ -1,1 +1,1 @@
-"""A network, images and a recipe into `model.fit`."""
+"""Trains networks with `model.fit`: recipes, and the optimizers, losses and callbacks that they need."""

@@ -1,4 +1,4 @@
-"""Keras callbacks of a training run; each works in any `model.fit`."""
+"""The Keras callbacks of a training run. Each works in any `model.fit`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from kresnet.inference.predictors import BEST
 from kresnet.progress import bar
 
 
-class Passes(keras.callbacks.Callback):
-    """Tells a dataset of `kresnet.data.load` which epoch it is: its order and augmentation depend on that alone.
+class DatasetEpoch(keras.callbacks.Callback):
+    """Tells a dataset of `kresnet.data.load` which epoch begins, as its order and augmentation depend on the epoch.
 
     Args:
-        data: the training set, as `kresnet.data.load` gave it.
+        data: the training data, as returned by `kresnet.data.load`.
     """
 
     def __init__(self, data: Any) -> None:
@@ -32,7 +32,7 @@ class Passes(keras.callbacks.Callback):
 
 
 class Meter(keras.callbacks.Callback):
-    """Adds "learning_rate" and "images_per_second" to each epoch's logs, for the callbacks behind it.
+    """Adds "learning_rate" and "images_per_second" to the logs of each epoch, for the callbacks that come after it.
 
     Args:
         batch_size: images in a batch.
@@ -46,7 +46,7 @@ class Meter(keras.callbacks.Callback):
         self.start, self.batches, self.seconds = time.perf_counter(), 0, 0.0
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self.batches, self.seconds = batch + 1, time.perf_counter() - self.start  # without the validation
+        self.batches, self.seconds = batch + 1, time.perf_counter() - self.start  # validation does not count
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         logs["learning_rate"] = float(np.asarray(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)))
@@ -54,18 +54,18 @@ class Meter(keras.callbacks.Callback):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the whole model after each epoch as `last.keras`, and as `best.keras` where it is the best so far.
+    """Saves the whole model after each epoch as `last.keras`, and also as `best.keras` if it is the best so far.
 
-    Each file is replaced whole or not at all, unlike `keras.callbacks.ModelCheckpoint`'s, which a kill or a full disk
-    destroys.
+    Each file is replaced completely or not at all. (A kill or a full disk destroys the file that
+    `keras.callbacks.ModelCheckpoint` is writing.)
 
     Args:
-        folder: where the files go.
-        monitor: a value of the logs that is better when higher; where there is none, each epoch is the best.
+        folder: where to save the files.
+        monitor: a value in the logs; the higher, the better. If the logs lack it, every epoch counts as the best.
 
     Attributes:
-        best: the best value so far, or None.
-        best_epoch: its epoch, from 0.
+        best: the best value so far; None if there is none.
+        best_epoch: the epoch of `best.keras`, from 0.
     """
 
     def __init__(self, folder: str | os.PathLike, monitor: str = "val_accuracy") -> None:
@@ -86,9 +86,9 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """A bar for each epoch, with images per second, time left, loss and accuracy; then the epoch in one line.
+    """Shows a progress bar during each epoch, and prints a line of its results afterwards.
 
-    Where the output is no terminal, only the lines.
+    If the output is not a terminal, only the lines are printed.
 
     Args:
         batch_size: images in a batch.

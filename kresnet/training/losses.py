@@ -1,4 +1,4 @@
-"""The loss and the accuracies that recipes train with: labels may be classes, or shares of them."""
+"""The loss and the accuracies of the recipes. Labels may be class indices or soft (one probability per class)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from keras import ops
 from kresnet import checks
 
 
-def _shares(labels: Any, classes: int) -> Any:
-    """One-hot labels from integer classes, (batch,) or (batch, 1); shares, (batch, classes), pass."""
+def _soft_labels(labels: Any, classes: int) -> Any:
+    """Returns labels as float32 (batch, classes): indices, (batch,) or (batch, 1), one-hot; soft ones as they are."""
     labels = ops.convert_to_tensor(labels)
     if len(labels.shape) == 2 and labels.shape[1] == classes and classes > 1:
         return ops.cast(labels, "float32")
@@ -20,19 +20,21 @@ def _shares(labels: Any, classes: int) -> Any:
 
 @keras.saving.register_keras_serializable("kresnet")
 class Crossentropy(keras.losses.Loss):
-    """Cross-entropy of labels, (batch,) integer classes or (batch, classes) shares, and probabilities (batch, classes).
+    """Cross-entropy between labels and predicted probabilities, (batch, classes).
+
+    Labels are class indices, (batch,) or (batch, 1), or soft, (batch, classes).
 
     Args:
-        label_smoothing: share of each label that is spread over all classes, in [0, 1).
-        binary: whether each class is a yes or no of its own, for networks that end in a sigmoid: the loss is then the
-            mean over classes, and each class whose share is above a fifth counts as a whole yes.
-        ...: as `keras.losses.Loss`.
+        label_smoothing: fraction of each label that is spread evenly over all classes, in [0, 1).
+        binary: whether each class is a separate yes-or-no decision, for networks that end in a sigmoid. The loss is
+            then averaged over the classes, and soft labels become 1 where they are above 0.2, and 0 elsewhere.
+        reduction, name: as in `keras.losses.Loss`.
 
     Raises:
-        ValueError: if the smoothing is no such fraction.
+        ValueError: if `label_smoothing` is not in [0, 1), or `binary` is not a bool.
 
     Source: label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7. Binary: Wightman et al. 2021,
-    arXiv:2110.00476, section 3.1; the threshold is its published configuration's.
+    arXiv:2110.00476, section 3.1; the threshold is that of its published configuration.
     """
 
     def __init__(
@@ -44,13 +46,13 @@ class Crossentropy(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         classes = y_pred.shape[-1]
-        shares = _shares(y_true, classes)
+        labels = _soft_labels(y_true, classes)
         if self.binary:
-            shares = ops.cast(shares > 0.2, "float32")
-        shares = shares * (1 - self.label_smoothing) + self.label_smoothing / classes
+            labels = ops.cast(labels > 0.2, "float32")
+        labels = labels * (1 - self.label_smoothing) + self.label_smoothing / classes
         if self.binary:
-            return ops.mean(ops.binary_crossentropy(shares, y_pred), axis=-1)
-        return ops.categorical_crossentropy(shares, y_pred)
+            return ops.mean(ops.binary_crossentropy(labels, y_pred), axis=-1)
+        return ops.categorical_crossentropy(labels, y_pred)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "label_smoothing": self.label_smoothing, "binary": self.binary}
@@ -58,19 +60,19 @@ class Crossentropy(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable("kresnet")
 def top1(y_true: Any, y_pred: Any) -> Any:
-    """Whether the likeliest class is the label's largest: 0 or 1, (batch,)."""
-    shares = _shares(y_true, y_pred.shape[-1])
-    return ops.cast(ops.equal(ops.argmax(shares, axis=-1), ops.argmax(y_pred, axis=-1)), "float32")
+    """Returns 1 where the likeliest class is the label (if soft, its largest class), else 0: float32 (batch,)."""
+    labels = _soft_labels(y_true, y_pred.shape[-1])
+    return ops.cast(ops.equal(ops.argmax(labels, axis=-1), ops.argmax(y_pred, axis=-1)), "float32")
 
 
 @keras.saving.register_keras_serializable("kresnet")
 def top5(y_true: Any, y_pred: Any) -> Any:
-    """Whether the label's largest class is among the five likeliest: 0 or 1, (batch,)."""
-    classes = ops.argmax(_shares(y_true, y_pred.shape[-1]), axis=-1)
+    """Returns 1 where the label (if soft, its largest class) is among the five likeliest, else 0: float32 (batch,)."""
+    classes = ops.argmax(_soft_labels(y_true, y_pred.shape[-1]), axis=-1)
     return ops.cast(ops.in_top_k(ops.cast(classes, "int32"), y_pred, min(5, y_pred.shape[-1])), "float32")
 
 
 def metrics(classes: int) -> list[keras.metrics.Metric]:
-    """Returns new metrics "accuracy" and, from six classes on, "top5"."""
-    wanted = [("accuracy", top1)] + ([("top5", top5)] if classes > 5 else [])
-    return [keras.metrics.MeanMetricWrapper(function, name=name) for name, function in wanted]
+    """Returns new metrics: "accuracy" and, for more than five classes, "top5"."""
+    functions = {"accuracy": top1, **({"top5": top5} if classes > 5 else {})}
+    return [keras.metrics.MeanMetricWrapper(function, name=name) for name, function in functions.items()]

@@ -1,4 +1,4 @@
-"""The papers' optimizers and learning rates, where Keras's differ: all work in any `model.compile`."""
+"""The optimizers and schedules of the papers where Keras's differ. All work in any `model.compile`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from keras import ops
 
 
 class _CoupledDecay:
-    """Weight decay that joins the gradient, as an L2 penalty in the loss would: momentum and scaling act on it too.
+    """Weight decay that is added to the gradient, like an L2 penalty in the loss, so that momentum acts on it too.
 
-    Keras's own `weight_decay` shrinks the weights beside the gradient's step instead (AdamW's decoupled form).
+    Keras's own `weight_decay` is decoupled: it shrinks the weights in a separate step, as in AdamW.
     """
 
     def __init__(self, *args: Any, decay_norms_and_biases: bool = True, **kwargs: Any) -> None:
@@ -19,10 +19,10 @@ class _CoupledDecay:
         self.decay_norms_and_biases = decay_norms_and_biases
 
     def _apply_weight_decay(self, variables: Any) -> None:
-        """Does nothing here: `update_step` does it all."""
+        """Replaces Keras's decoupled decay by nothing, as `update_step` does the decay."""
 
     def _use_weight_decay(self, variable: Any) -> bool:
-        # Norms' gamma and beta, and biases, have one dimension.
+        # Biases, and the gamma and beta of normalization layers, are one-dimensional.
         return bool(self.weight_decay) and (self.decay_norms_and_biases or len(variable.shape) > 1)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -36,34 +36,36 @@ class _CoupledDecay:
 
 @keras.saving.register_keras_serializable("kresnet")
 class SGD(_CoupledDecay, keras.optimizers.SGD):
-    """Keras's SGD, but `weight_decay` adds to the gradient, as in Krizhevsky et al. 2012 and the papers behind it.
+    """Keras's SGD, but `weight_decay` is added to the gradient, as in Krizhevsky et al. 2012 and the papers since.
 
     Args:
-        decay_norms_and_biases: whether variables of one dimension decay too. Default: True.
-        ...: as `keras.optimizers.SGD`.
+        decay_norms_and_biases: whether one-dimensional variables decay too. Default: True.
+        ...: as in `keras.optimizers.SGD`.
     """
 
 
 @keras.saving.register_keras_serializable("kresnet")
 class RMSprop(_CoupledDecay, keras.optimizers.RMSprop):
-    """Keras's RMSprop, but `weight_decay` adds to the gradient, as an L2 penalty does in the mobile networks' papers.
+    """Keras's RMSprop, but `weight_decay` is added to the gradient, like the L2 penalty of the mobile networks' papers.
 
     Args:
-        decay_norms_and_biases: whether variables of one dimension decay too. Default: True.
-        ...: as `keras.optimizers.RMSprop`.
+        decay_norms_and_biases: whether one-dimensional variables decay too. Default: True.
+        ...: as in `keras.optimizers.RMSprop`.
     """
 
 
 @keras.saving.register_keras_serializable("kresnet")
 class Lamb(_CoupledDecay, keras.optimizers.Lamb):
-    """Keras's LAMB, but with the decay inside the trust ratio, as in its paper, and no ratio where nothing decays.
+    """Keras's LAMB, but weight decay is part of the update that the trust ratio scales, as in its paper.
+
+    Variables that do not decay have no trust ratio.
 
     Args:
-        decay_norms_and_biases: whether variables of one dimension decay too. Default: True.
-        ...: as `keras.optimizers.Lamb`.
+        decay_norms_and_biases: whether one-dimensional variables decay too. Default: True.
+        ...: as in `keras.optimizers.Lamb`.
 
-    Source: You et al. 2020, arXiv:1904.00962, algorithm 2; the exception is timm's, with which Wightman et al. 2021,
-    arXiv:2110.00476, trained.
+    Source: You et al. 2020, arXiv:1904.00962, algorithm 2. The exception for variables that do not decay is timm's,
+    with which Wightman et al. 2021, arXiv:2110.00476, trained.
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -87,14 +89,14 @@ class Lamb(_CoupledDecay, keras.optimizers.Lamb):
 
 @keras.saving.register_keras_serializable("kresnet")
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """Begins a schedule with smaller learning rates.
+    """Warm-up: begins a schedule with smaller learning rates.
 
     Args:
-        schedule: a learning rate, or a schedule of them.
-        steps: of the warm-up, at least 1.
-        start: the first step's learning rate.
-        linear: whether it rises from `start` to the schedule's first; else it stays `start`.
-        shift: whether the schedule starts behind the warm-up; else its first steps are replaced.
+        schedule: a learning rate, or a schedule.
+        steps: length of the warm-up in steps, at least 1.
+        start: the learning rate of the first step.
+        linear: True: the learning rate rises linearly from `start` to the schedule's first. False: it stays at `start`.
+        shift: True: the schedule starts after the warm-up. False: the warm-up replaces its first steps.
 
     Source: He et al. 2015, arXiv:1512.03385, section 4.2 (constant); Goyal et al. 2017, arXiv:1706.02677, section 2.2
     (linear).
@@ -105,11 +107,11 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step: Any) -> Any:
         step = ops.cast(step, "float32")
-        behind = ops.maximum(step - self.steps, 0) if self.shift else step
-        rate = ops.cast(self._at(behind), "float32")
+        step_of_schedule = ops.maximum(step - self.steps, 0) if self.shift else step
+        rate = ops.cast(self._at(step_of_schedule), "float32")
         target = ops.cast(self._at(0.0), "float32")
-        early = self.start + (target - self.start) * step / self.steps if self.linear else self.start
-        return ops.where(step < self.steps, early, rate)
+        warming = self.start + (target - self.start) * step / self.steps if self.linear else self.start
+        return ops.where(step < self.steps, warming, rate)
 
     def _at(self, step: Any) -> Any:
         return self.schedule(step) if callable(self.schedule) else self.schedule

@@ -1,4 +1,4 @@
-"""What a training recipe is, and the schedule, optimizer, loss and callbacks that it stands for."""
+"""`Recipe`: how a network is trained, and the schedule, optimizer, loss and callbacks that follow from it."""
 
 from __future__ import annotations
 
@@ -20,50 +20,50 @@ SCHEDULES = ("constant", "plateau", "steps", "exponential", "cosine")
 class Recipe:
     """How a network is trained.
 
-    Learning rates are for `batch_size`; `optimizer_for` scales them linearly to another (Goyal et al. 2017,
-    arXiv:1706.02677). Lengths are in passes over the data (epochs) or in updates of `batch_size` images (steps); a
-    schedule's milestones are fractions of the whole length, so that they move with it.
+    Learning rates are for batches of `batch_size` images; for others, `optimizer_for` scales them linearly (Goyal et
+    al. 2017, arXiv:1706.02677). Lengths are in epochs, or in steps (updates) of `batch_size` images. The milestones of
+    a schedule are fractions of the total length, and so move with it.
     """
 
     paper: str = ""  # arXiv number and section
-    # How long
-    epochs: float | None = None  # passes over the data; or else
-    steps: int | None = None  # updates
+    # Length: one of `epochs` and `steps`
+    epochs: float | None = None
+    steps: int | None = None
     batch_size: int = 256  # images
     # Optimizer
     optimizer: str = "sgd"
     momentum: float = 0.9
     nesterov: bool = False
-    rho: float = 0.9  # of RMSprop: the share of the old mean square
-    epsilon: float = 1e-7  # of RMSprop, LAMB, AdamW
-    weight_decay: float = 1e-4  # joins the gradient, but decoupled in AdamW, and inside the trust ratio in LAMB
+    rho: float = 0.9  # RMSprop's decay of the mean square
+    epsilon: float = 1e-7  # of RMSprop, LAMB and AdamW
+    weight_decay: float = 1e-4  # added to the gradient; in LAMB inside the trust ratio, in AdamW decoupled
     decay_norms_and_biases: bool = True
-    clip_norm: float | None = None  # of all gradients together
-    ema: float | None = None  # share of the old in the moving average of the weights, which is evaluated and saved
+    clip_norm: float | None = None  # the global norm to which the gradients are clipped
+    ema: float | None = None  # decay of the moving average of the weights, which is what is evaluated and saved
     # Learning rate
     learning_rate: float = 0.1
     schedule: str = "cosine"
     milestones: tuple[float, ...] = ()  # of "steps"
-    factor: float = 0.1  # of "steps" and "plateau" at each, of "exponential" for each `decay_epochs`
+    factor: float = 0.1  # multiplies at each milestone or plateau, or, in "exponential", every `decay_epochs`
     decay_epochs: float = 1.0  # of "exponential"
-    patience: int = 5  # epochs without a better accuracy before "plateau" divides
+    patience: int = 5  # epochs without a better accuracy that make a plateau
     warmup_epochs: float = 0.0
     warmup_steps: int = 0
     warmup_learning_rate: float = 0.0
-    warmup_linear: bool = True  # else constant
-    warmup_shifts: bool = False  # whether the schedule starts behind the warm-up
+    warmup_linear: bool = True  # False: constant
+    warmup_shifts: bool = False  # whether the schedule starts after the warm-up
     # Loss
     label_smoothing: float = 0.0
-    binary: bool = False  # a sigmoid for each class
+    binary: bool = False  # a sigmoid per class
     # Images
-    image_size: int | None = None  # None: the network's own
+    image_size: int | None = None  # pixels; None: the network's own
     crop_fraction: float | None = None  # of evaluation; see `kresnet.data.load`
     augment: str | None = None  # "auto": "cifar" below 64 pixels, else "inception"
     flip: bool = True  # whether augmentation mirrors images
     mixup: float = 0.0
     cutmix: float = 0.0
-    repeats: int = 1  # of each image in a pass, each augmented anew; a pass then sees 1 / repeats of the images
-    # Network, where it is built here; None: as it is
+    repeats: int = 1  # how often an image occurs in an epoch; see `kresnet.data.load`
+    # Fields of a network that is built for the recipe; None: the network's own
     dropout_rate: float | None = None  # inside blocks
     head_dropout_rate: float | None = None
     drop_path_rate: float | None = None
@@ -74,7 +74,7 @@ class Recipe:
         checks.choice("schedule", self.schedule, SCHEDULES)
         checks.require(
             (self.epochs is None) != (self.steps is None),
-            "Give one of `epochs` and `steps`",
+            "Give exactly one of `epochs` and `steps`",
             epochs=self.epochs,
             steps=self.steps,
         )
@@ -92,12 +92,13 @@ class Recipe:
         base = str(self.augment).split("-m")[0].split("-n")[0].split("-p")[0]
         checks.choice("augment", None if self.augment is None else base, (*POLICIES, "auto", None))
         ordered = list(self.milestones) == sorted(self.milestones) and all(0 < m < 1 for m in self.milestones)
-        checks.require(ordered, "`milestones` must be rising fractions in (0, 1)", milestones=self.milestones)
+        checks.require(ordered, "`milestones` must be increasing fractions in (0, 1)", milestones=self.milestones)
 
     def replace(self, **fields: Any) -> Recipe:
-        """Returns the recipe with other values; `epochs` takes the place of `steps`, and `steps` of `epochs`.
+        """Returns the recipe with some fields replaced. `epochs` replaces `steps`, and the other way round.
 
-        Raises: ValueError, if there is no such field, or the value makes no sense.
+        Raises:
+            ValueError: if there is no such field, or a value makes no sense.
         """
         names = [field.name for field in dataclasses.fields(self)]
         for name in fields:
@@ -109,19 +110,22 @@ class Recipe:
         return dataclasses.replace(self, **fields)
 
     def total_steps(self, steps_per_epoch: int, batch_size: int | None = None) -> int:
-        """Returns the updates of a whole run, at least 1; as many images as the paper's, where it counts updates."""
+        """Returns the number of steps of a whole run, at least 1.
+
+        If the recipe's length is in steps, other batches give the number of steps with as many images in all.
+        """
         if self.epochs is not None:
             return max(1, round(self.epochs * steps_per_epoch))
         return max(1, round(self.steps * self.batch_size / (batch_size or self.batch_size)))
 
     def learning_rates(self, steps_per_epoch: int, batch_size: int | None = None) -> Any:
-        """Returns the learning rate, or its schedule, for batches of `batch_size` images (default: the paper's)."""
+        """Returns the learning rate, or its schedule, for batches of `batch_size` images (default: the recipe's)."""
         schedules = keras.optimizers.schedules
         scale = (batch_size or self.batch_size) / self.batch_size
         rate, total = self.learning_rate * scale, self.total_steps(steps_per_epoch, batch_size)
         warmup = round(self.warmup_epochs * steps_per_epoch) or round(self.warmup_steps / scale)
         if self.schedule == "steps":
-            # Keras changes behind its boundary, papers at it.
+            # Keras changes the rate in the step after its boundary, the papers in the step of the milestone.
             boundaries = [max(1, round(milestone * total)) - 1 for milestone in self.milestones]
             values = [rate * self.factor**i for i in range(len(boundaries) + 1)]
             result = schedules.PiecewiseConstantDecay(boundaries, values)
@@ -138,7 +142,12 @@ class Recipe:
         return result
 
     def optimizer_for(self, steps_per_epoch: int, batch_size: int | None = None) -> keras.optimizers.Optimizer:
-        """Returns a new optimizer for a run of `steps_per_epoch` updates a pass, of `batch_size` images each."""
+        """Returns a new optimizer.
+
+        Args:
+            steps_per_epoch: steps in an epoch, at least 1.
+            batch_size: images in a batch. Default: the recipe's.
+        """
         common = {
             "learning_rate": self.learning_rates(steps_per_epoch, batch_size),
             "weight_decay": self.weight_decay or None,
@@ -159,22 +168,22 @@ class Recipe:
         return Lamb(**common, epsilon=self.epsilon)
 
     def loss(self) -> keras.losses.Loss:
-        """Returns the loss, for integer labels and for shares."""
+        """Returns the loss, which takes class indices and soft labels."""
         return Crossentropy(self.label_smoothing, self.binary)
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
-        """Returns the callbacks that the recipe is not itself without: of the plateau, and of the average."""
-        found: list[keras.callbacks.Callback] = []
+        """Returns the callbacks that are part of the recipe: for the "plateau" schedule, and for the moving average."""
+        callbacks: list[keras.callbacks.Callback] = []
         if self.ema is not None:
-            found.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+            callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
         if self.schedule == "plateau":
-            found.append(
+            callbacks.append(
                 keras.callbacks.ReduceLROnPlateau("val_accuracy", self.factor, self.patience, mode="max", min_delta=0)
             )
-        return found
+        return callbacks
 
     def model_fields(self) -> dict[str, Any]:
-        """Returns the builder's arguments that the recipe sets."""
+        """Returns the arguments of a network's builder that the recipe sets."""
         names = ("dropout_rate", "head_dropout_rate", "drop_path_rate", "zero_init_residual")
         fields = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return fields | ({"classifier_activation": "sigmoid"} if self.binary else {})

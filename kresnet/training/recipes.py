@@ -1,4 +1,4 @@
-"""Training recipes as data: one for each paper, of plain values, each a change from another or from the defaults.
+"""Training recipes: one per paper, as plain values, each a change from the defaults or from another recipe.
 
 kresnet.train("resnet50", "photos", kresnet.recipes.BAG_OF_TRICKS, out="runs/a")
 kresnet.recipes.BAG_OF_TRICKS.replace(epochs=90)
@@ -21,7 +21,7 @@ HE2015_CIFAR = Recipe(
     milestones=(0.5, 0.75),
     augment="cifar",
 )
-# ResNet-110 starts at 0.01 until the training error is under 80 %: about 400 updates.
+# ResNet-110 starts at 0.01 until the training error is below 80 %: about 400 steps.
 HE2015_CIFAR_110 = HE2015_CIFAR.replace(warmup_steps=400, warmup_learning_rate=0.01, warmup_linear=False)
 PREACT2016 = HE2015_CIFAR_110.replace(paper="1603.05027, appendix")
 WRN2016 = Recipe(
@@ -36,7 +36,7 @@ WRN2016 = Recipe(
     augment="cifar",
     dropout_rate=0.3,
 )
-# Nesterov, the length and the milestones are its authors' code's: facebookresearch/ResNeXt, opts.lua and train.lua.
+# Nesterov, the length and the milestones are from the authors' code: facebookresearch/ResNeXt, opts.lua, train.lua.
 RESNEXT2017 = Recipe(
     paper="1611.05431, section 5",
     epochs=100,
@@ -91,7 +91,7 @@ RSB_A3 = RSB_A2.replace(
     drop_path_rate=0.0,
     image_size=160,
 )
-# The paper gives no length; at 0.98 an epoch the learning rate is under 1e-4 of its first behind 300.
+# The paper gives no length. At a factor of 0.98 per epoch, 300 epochs bring the learning rate to 0.2 % of its start.
 MOBILENETV2 = Recipe(
     paper="1801.04381, section 6.1",
     epochs=300,
@@ -104,7 +104,8 @@ MOBILENETV2 = Recipe(
     factor=0.98,
     augment="inception",
 )
-# AutoAugment, which the paper takes, is not here; RandAugment is what its authors replaced it by (arXiv:1909.13719).
+# The paper uses AutoAugment, which is not implemented here. Its authors later replaced it by RandAugment
+# (arXiv:1909.13719).
 EFFICIENTNET = Recipe(
     paper="1905.11946, section 5.2",
     epochs=350,
@@ -135,9 +136,10 @@ NAMES = {name.lower().replace("_", "-"): value for name, value in list(globals()
 
 
 def get(recipe: str | Recipe) -> Recipe:
-    """Returns a recipe by its name, such as "bag-of-tricks"; recipes pass.
+    """Returns the recipe of a name, such as "bag-of-tricks"; a `Recipe` is returned as it is.
 
-    Raises: ValueError, naming the closest, if there is none of that name.
+    Raises:
+        ValueError: if there is no recipe of that name; it names the closest ones.
     """
     if isinstance(recipe, Recipe):
         return recipe
@@ -146,5 +148,5 @@ def get(recipe: str | Recipe) -> Recipe:
 
 
 def name(recipe: Recipe) -> str | None:
-    """Returns the name of a recipe that has one."""
+    """Returns the name of a published recipe, and None for others."""
     return next((name for name, known in NAMES.items() if known == recipe), None)

@@ -1,4 +1,4 @@
-"""A run's folder: what is written to it around training, and how it is read."""
+"""The folder of a run: its configuration before training, and its report afterwards."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,42 +21,55 @@ from kresnet.inference.predictors import BEST, CONFIG
 
 
 def is_run(folder: str | os.PathLike) -> bool:
-    """Whether a folder holds a run."""
+    """Tells whether a folder holds a run."""
     return (Path(folder) / CONFIG).exists()
 
 
-def begin(folder: Path, config: dict[str, Any]) -> None:
-    """Writes a run's `config.json`: these options, and the versions that they are given to."""
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Writes `config.json`: the options of the run, and the versions of the packages that it runs on."""
     with files.replacing(folder / CONFIG) as temporary:
         temporary.write_text(json.dumps({**config, "versions": _versions()}, indent=2))
 
 
 def _versions() -> dict[str, str]:
-    found = {"kresnet": __version__, "python": platform.python_version(), "backend": keras.backend.backend()}
+    versions = {"kresnet": __version__, "python": platform.python_version(), "backend": keras.backend.backend()}
     for package in ("keras", "tensorflow", "jax", "torch", "keras-cv", "numpy"):
         try:
-            found[package] = importlib.metadata.version(package)
+            versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
-def report(folder: Path, validation_data: Any, history: dict, config: dict, verbose: bool) -> None:
-    """Evaluates the best checkpoint and writes the report."""
+def write_report(
+    folder: Path, validation_data: Any, history: Mapping[str, list[float]], config: Mapping[str, Any], verbose: bool
+) -> None:
+    """Evaluates the best checkpoint and writes `report.html`.
+
+    Args:
+        folder: the folder of the run.
+        validation_data: a dataset of batches of (images, labels), in the same order each time it is read.
+        history: lists of one value per epoch by name.
+        config: the options of the run.
+        verbose: whether to show progress and the result.
+
+    Raises:
+        ValueError: if the order of the validation images changes.
+    """
     model = keras.saving.load_model(folder / BEST, compile=False)
     result = evaluate(model, validation_data, verbose=verbose)
     if verbose:
         print(result.summary())
 
     def pictures(indices: np.ndarray) -> np.ndarray:
-        """The images of these indices; they must come in the order in which they were evaluated."""
+        """Returns the images of these indices. Reads the data again, since all images may not fit in memory."""
         found, start = {}, 0
         for x, y in validation_data:
             y = class_indices(y)
             for i in np.flatnonzero(np.isin(np.arange(start, start + len(y)), indices)):
                 found[start + i] = np.asarray(x[i])
                 same = y[i] == result.labels[start + i]
-                checks.require(same, "`validation_data` must come in the same order each time", index=int(start + i))
+                checks.require(same, "`validation_data` must have the same order each time", index=int(start + i))
             start += len(y)
             if len(found) == len(indices):
                 break

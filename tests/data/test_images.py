@@ -1,4 +1,4 @@
-"""Files into upright pixels, and broken ones into errors that name them."""
+"""Decoding image files: upright pixels, or an error that names the file."""
 
 import io
 import os
@@ -16,18 +16,18 @@ from kresnet.data import images
 COMMAND = os.path.join(os.path.dirname(sys.executable), "kresnet")
 
 
-def turned(orientation):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return exif
+def exif(orientation):
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_rotation(kind, orientation):
-    """Any window of any orientation, against Pillow's own transposition."""
+    """Whole images and windows in all orientations, against Pillow's `exif_transpose`."""
     stored = picture("red", 40, 56)
-    data = encoded(stored, kind, exif=turned(orientation))
+    data = encoded(stored, kind, exif=exif(orientation))
     upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data)))).astype(int)
     np.testing.assert_allclose(images.decode(data, "x"), upright, atol=2)
     part = images.decode(data, "x", lambda height, width: (3, 5, 17, 11))
@@ -49,8 +49,8 @@ def test_modes():
     assert (images.decode(encoded(grey, "png"), "x") == grey[..., None]).all()
     deep = (grey.astype("uint16") * 256) + 7
     assert (images.decode(encoded(deep, "png"), "x") == grey[..., None]).all()
-    see_through = np.dstack([picture("blue", 8, 8), np.full((8, 8), 128, "uint8")])
-    assert (images.decode(encoded(see_through, "png"), "x") == see_through[..., :3]).all()
+    transparent = np.dstack([picture("blue", 8, 8), np.full((8, 8), 128, "uint8")])
+    assert (images.decode(encoded(transparent, "png"), "x") == transparent[..., :3]).all()
     cmyk = Image.fromarray(picture("red", 16, 16)).convert("CMYK")
     file = io.BytesIO()
     cmyk.save(file, "jpeg", quality=95)
@@ -64,9 +64,9 @@ WHOLE = encoded(picture("red"))
     ("data", "reason"),
     [
         (b"", "the file is empty"),
-        (WHOLE[: len(WHOLE) // 2], "not a whole image"),
-        (encoded(picture("red"), "png")[:-40], "not a whole image"),
-        (b"hello, this is a text", "not a whole image"),
+        (WHOLE[: len(WHOLE) // 2], "not a complete image"),
+        (encoded(picture("red"), "png")[:-40], "not a complete image"),
+        (b"hello, this is a text", "not a complete image"),
         (encoded(np.zeros((300, 300), "uint8"), "png"), "300 x 300 pixels are more than the limit of 50000"),
     ],
 )
@@ -76,7 +76,7 @@ def test_broken_files_are_named(data, reason):
 
 
 def test_the_pixel_limit_comes_before_decoding():
-    """A small file of 100 million pixels takes no 300 MB."""
+    """A small file of 100 million pixels never takes 300 MB of memory."""
     bomb = encoded(np.zeros((10_000, 10_000), "uint8"), "png")
     tracemalloc.start()
     with pytest.raises(images.ImageError, match="more than the limit"):
@@ -99,17 +99,17 @@ def test_check_data(tmp_path):
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1] == "18 whole images, 6 problems"
     for name, reason in {
-        "red/cut.jpg": "not a whole image",
+        "red/cut.jpg": "not a complete image",
         "red/nothing.png": "the file is empty",
-        "red/notes.txt": "not an image's name",
-        "blue/text.jpg": "not a whole image",
-        "blue/gone.jpg": "a link to nothing",
+        "red/notes.txt": "not the name of an image",
+        "blue/text.jpg": "not a complete image",
+        "blue/gone.jpg": "a broken link",
         "white": "no image in this class",
     }.items():
         assert any(name in line and reason in line for line in done.stdout.splitlines()), name
 
 
-def test_folders_that_are_none(tmp_path):
+def test_folders_without_classes_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"no such folder\. Received: 'nowhere'"):
         images.check("nowhere")
     with pytest.raises(ValueError, match="one folder for each class"):

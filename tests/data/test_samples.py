@@ -1,4 +1,4 @@
-"""Images to calibrate and compare with come from whatever holds them."""
+"""Sample images: from any kind of dataset, drawn at random, or synthetic."""
 
 import keras
 import numpy as np
@@ -40,7 +40,7 @@ def test_batches_go_through_all_images(data):
         np.testing.assert_array_equal(np.concatenate(labels), Y)
 
 
-def test_data_that_do_not_fit_are_refused():
+def test_unsuitable_data_are_refused():
     for data, words in (
         (X[:, :5], r"`data` must hold images of shape \(8, 10, 3\).* Received: shape=\(32, 5, 10, 3\)"),
         (tf.data.Dataset.from_tensors(X).repeat(), "never ends"),
@@ -64,7 +64,7 @@ def test_a_draw_is_random_and_the_same_each_time():
 def test_synthetic_images_have_the_spectrum_of_photographs():
     images = natural_images(32, (64, 64, 3))
     assert images.shape == (32, 64, 64, 3)
-    assert images.flags.c_contiguous  # else each run of a file would first reorder them, and be timed with that
+    assert images.flags.c_contiguous  # otherwise a file's latency would include reordering them
     images = images.astype("float64")
     spectrum = (np.abs(np.fft.fft2(images.mean(-1), axes=(1, 2))) ** 2).mean(0)
     frequency = np.hypot(np.fft.fftfreq(64)[:, None], np.fft.fftfreq(64))

@@ -1,4 +1,4 @@
-"""Evaluation as the papers do it, against what is computed by hand."""
+"""Evaluation as in the papers, against computations by hand."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ RNG = np.random.default_rng(0)
 
 
 def network(size, classes=3, channels=3, seed=0):
-    """Probabilities that depend on where in the image things are."""
+    """Returns a network that is sensitive to position, so that every crop counts."""
     keras.utils.set_random_seed(seed)
     image = keras.Input((size, size, channels))
     x = keras.layers.Rescaling(1 / 255)(image)
@@ -51,7 +51,7 @@ def test_ten_crops_of_a_folder(tmp_path):
 
 
 def test_full_is_the_network_on_whole_images():
-    """The network with a fixed input slides over larger images as one that was built open does."""
+    """A network with a fixed input size is evaluated like the same network built for any size."""
     fixed = kresnet.ResNet(depths=(1, 1), widths=(8, 16), input_shape=(32, 32, 3), classes=3)
     opened = kresnet.ResNet(depths=(1, 1), widths=(8, 16), input_shape=(None, None, 3), classes=3)
     opened.set_weights(fixed.get_weights())
@@ -124,11 +124,14 @@ def test_bad_arguments(tmp_path):
         ({"crops": "full", "scales": (33,)}, r"multiples of 32\. Received: scales=\(33,\)"),
         ({"data": dataset(images, np.array([0, 3]))}, r"in 0 to 2\. Received: label=3"),
         ({"model": [model, network(8, classes=4)]}, r"same classes\. Received: classes=\[3, 4\]"),
-        ({"model": [model, network(9)]}, r"takes other images\. Received: image_size=8"),
+        ({"model": [model, network(9)]}, r"takes images of another size\. Received: image_size=8"),
         ({"model": tmp_path / "none.keras"}, "no such file"),
-        ({"model": tmp_path / "broken.keras"}, "is no whole Keras model"),
+        ({"model": tmp_path / "broken.keras"}, "is not a complete Keras model"),
         ({"model": []}, "at least one network"),
-        ({"model": network(8, 4, 1), "data": "digits"}, r"images' classes\. Received: network=4, images=10"),
+        (
+            {"model": network(8, 4, 1), "data": "digits"},
+            r"as many classes as the images\. Received: network=4, images=10",
+        ),
     ]:
         defaults = {"model": model, "data": dataset(images, np.array([0, 1])), "verbose": False}
         with pytest.raises(ValueError, match=match):

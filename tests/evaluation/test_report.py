@@ -1,4 +1,4 @@
-"""The report tells what it was given, in a browser too, and refuses what does not fit."""
+"""The report shows what it was given, also in a browser, and refuses what does not fit together."""
 
 import math
 import os
@@ -11,7 +11,7 @@ import tensorflow as tf
 from test_processes import python
 
 import kresnet
-from kresnet.evaluation import cam, report
+from kresnet.evaluation import cam, drawings, report
 
 CLASSES, N = 7, 60
 RANDOM = np.random.default_rng(0)
@@ -84,8 +84,45 @@ def test_in_a_browser(arguments, model, browser, tmp_path):
     assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 
+FACTS = {"images": IMAGES[:4], "labels": [0, 1, 0, 1], "class_names": "ab", "history": {}, "mistakes": 0}
+
+
+def heading(model, path):
+    """The text of a report's heading, without markup."""
+    page = report.write(path, model=model, **FACTS).read_text()
+    return " ".join(re.sub("<[^>]*>", "", page[page.index("<header>") : page.index("</header>")]).split()), page
+
+
+def test_the_heading_names_the_published_network_however_the_model_is_named(tmp_path):
+    kresnet.ResNet20(classes=2, name="mine").save(tmp_path / "mine.keras")
+    text, page = heading(keras.saving.load_model(tmp_path / "mine.keras"), tmp_path / "x.html")
+    assert text.startswith("mine Network resnet20 of arXiv:1512.03385, as published")
+    assert '<a href="https://arxiv.org/abs/1512.03385">' in page
+
+
+def test_the_heading_lists_what_differs_from_the_published_network(tmp_path):
+    changed = kresnet.ResNet20(classes=2, se_reduction=4, stem="deep", name="resnet20")
+    text, _ = heading(changed, tmp_path / "x.html")
+    assert "Network resnet20 of arXiv:1512.03385, changed:" in text
+    assert {"se_reduction=4", "stem=&#39;deep&#39;"} <= set(re.split(r",? ", text))
+    assert "as published" not in text
+
+
+def test_a_name_alone_is_not_credited(tmp_path):
+    """A dense layer named resnet50, and a model built on top of one of our networks."""
+    image = keras.Input((32, 32, 3))
+    dense = keras.Model(image, keras.layers.Dense(2, "softmax")(keras.layers.Flatten()(image)), name="resnet50")
+    ours = kresnet.ResNet20(classes=2)
+    upon = keras.Model(ours.inputs, keras.layers.Softmax()(ours.outputs[0]), name="resnet20")
+    for model in (dense, upon):
+        text, page = heading(model, tmp_path / f"{model.name}.html")
+        assert text.startswith(f"{model.name} 4 validation images")
+        assert "arXiv" not in page
+        assert "arxiv.org" not in page
+
+
 def test_many_classes_by_a_function_in_a_browser(model, browser, tmp_path):
-    """Confused pairs for a matrix, no image fetched that is not shown, and no maps where there is no such head."""
+    """Pairs instead of a matrix, no image fetched that is not shown, and no maps without a suitable head."""
     count = 50
     labels = np.repeat(np.arange(count - 1), 4)
     probabilities = np.eye(count, dtype="float16")[labels]
@@ -139,7 +176,7 @@ def test_grey_images_of_an_open_size_and_a_model_without_a_cost(tmp_path):
 
 
 def test_ranks_by_hand(model, tmp_path):
-    """Top-5 of equal probabilities is as a stable sort has it: the first five classes, not all of them."""
+    """Of equal probabilities the first five classes are the top five, as in a stable sort."""
     equal = np.full((CLASSES, CLASSES), 1 / CLASSES)
     data = {"labels": np.arange(CLASSES), "probabilities": equal, "class_names": NAMES, "history": {}, "mistakes": 0}
     text = report.write(tmp_path / "x.html", model=model, images=IMAGES[:CLASSES], **data).read_text()
@@ -153,13 +190,13 @@ def test_ranks_by_hand(model, tmp_path):
     [(81, 263, (0.2553, 0.3662)), (15, 148, (0.0624, 0.1605)), (0, 20, (0, 0.1611)), (1, 29, (0.0061, 0.1718))],
 )
 def test_interval_as_published(count, total, interval):
-    assert report.Share(count, total).interval == pytest.approx(interval, abs=5e-5)
-    low, high = report.Share(total - count, total).interval
+    assert report.Proportion(count, total).interval == pytest.approx(interval, abs=5e-5)
+    low, high = report.Proportion(total - count, total).interval
     assert (1 - high, 1 - low) == pytest.approx(interval, abs=5e-5)
 
 
 def test_maps_equal_grad_cam_by_gradients(model):
-    """The definition, with a gradient tape, on the score before the softmax."""
+    """Against the definition: gradients of the score before the softmax."""
     features = keras.Model(model.inputs, model.get_layer("head_pool").input).predict_on_batch(IMAGES[:4])
     with tf.GradientTape(persistent=True) as tape:
         features = tf.convert_to_tensor(features)
@@ -193,7 +230,7 @@ def test_maps_on_jax(model, tmp_path):
 
 
 def test_a_map_shows_the_place():
-    """A network whose one feature is brightness: the map of the class it speaks for is bright where the image is."""
+    """If brightness is the only feature, the map of the class with a positive weight is bright where the image is."""
     image = keras.Input((16, 16, 1))
     x = keras.layers.AveragePooling2D(4)(image)
     outputs = keras.layers.Dense(2, name="predictions")(keras.layers.GlobalAveragePooling2D(name="head_pool")(x))
@@ -204,7 +241,7 @@ def test_a_map_shows_the_place():
     maps = cam.class_activation_maps(bright, picture, [[0, 1]])[0]
     assert np.argwhere(maps[0]).tolist() == [[1, 2]]
     assert not maps[1].any()
-    assert "data:image/png" in report._data_uri(picture[0], maps[0])
+    assert "data:image/png" in drawings.data_uri(picture[0], maps[0])
 
 
 def test_networks_without_such_a_head(model):

@@ -1,12 +1,14 @@
-"""Compound scaling: the formula, what it does to a network, and the two searches."""
+"""Compound scaling: the formula, its effect on networks, and the two searches."""
 
 import json
 import re
+import warnings
 
 import pytest
 
 import kresnet
 from kresnet.models.mobile import efficientnet
+from kresnet.search import scaling
 from kresnet.search.scaling import CompoundScaling, grid_search, largest
 
 TINY = {"table": [(1, 8, 1, 1), (4, 16, 2, 2)], "head_width": 32, "classes": 4}
@@ -130,10 +132,10 @@ def test_grid_search_survives_an_interruption(tmp_path):
     ranked = grid_search(kresnet.EfficientNet, lambda model: again.append(0) or 0, journal=journal, **options)
     assert len(ranked) == len(again) + 2 == len(journal.read_text().splitlines())
     assert {c.score for c in ranked} == {0, 1, 2}
-    with pytest.raises(ValueError, match="journal is that of another search"):
+    with pytest.raises(ValueError, match="journal belongs to another search"):
         grid_search(kresnet.EfficientNet, interrupted, journal=journal, **options | {"step": 0.3})
     journal.write_text("not JSON\n" + json.dumps({}) + "\n")
-    with pytest.raises(ValueError, match="Line 1 is not a journal's"):
+    with pytest.raises(ValueError, match="Line 1 is not a candidate"):
         grid_search(kresnet.EfficientNet, interrupted, journal=journal, **options)
 
 
@@ -160,8 +162,19 @@ def test_largest_tflite(tmp_path):
     assert sizes[0] <= 12_000 < sizes[1]
 
 
+def test_largest_exports_each_network_once(monkeypatch):
+    """Of the hundredths of phi that are tried, many give the same layers."""
+    exported = []
+    monkeypatch.setattr(scaling, "_tflite_bytes", lambda model: exported.append(model.count_params()) or exported[-1])
+    fields = {"table": [(1, 8, 1, 1)], "head_width": 16, "classes": 4, "gamma": 1.0, "alpha": 1.0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        largest(kresnet.EfficientNet, tflite_bytes=1000, **fields)
+    assert len(exported) == len(set(exported)) > 1
+
+
 def test_largest_refuses_what_cannot_be():
     with pytest.raises(ValueError, match=r"at least one limit. Received: macs=None, params=None, tflite_bytes=None"):
         largest(kresnet.EfficientNet)
-    with pytest.raises(ValueError, match=r"Even the smallest network breaks a limit. Received: macs=10"):
+    with pytest.raises(ValueError, match=r"Even the smallest network exceeds a limit. Received: macs=10"):
         largest(kresnet.EfficientNet, macs=10, **TINY)

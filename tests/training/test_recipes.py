@@ -1,4 +1,4 @@
-"""Recipes against their papers' numbers, and the optimizers and losses against NumPy."""
+"""Recipes against the numbers in their papers, and optimizers and losses against NumPy."""
 
 import keras
 import numpy as np
@@ -21,7 +21,7 @@ IMAGENET_EPOCH = 5004  # updates of 256 images
         ("wrn2016", 390, {0: 0.1, 60 * 390 - 1: 0.1, 60 * 390: 0.02, 120 * 390: 0.004, 160 * 390: 0.0008}),
         ("resnext2017", 5004, {0: 0.1, 30 * 5004 - 1: 0.1, 30 * 5004: 0.01, 60 * 5004: 1e-3, 90 * 5004: 1e-4}),
         ("senet2018", 1251, {0: 0.6, 30 * 1251: 0.06, 60 * 1251: 0.006, 90 * 1251: 0.0006}),
-        # Half a cosine behind five epochs of warm-up.
+        # Half a cosine after five epochs of warm-up.
         ("bag-of-tricks", 1251, {0: 0.0, 5 * 1251 // 2: 0.2, 5 * 1251: 0.4, 205 * 1251 // 2: 0.2, 200 * 1251: 0.0}),
         ("rsb-a1", 625, {0: 1e-6, 5 * 625: 5e-3 * (1 + np.cos(np.pi * 5 / 600)) / 2, 300 * 625: 2.5e-3}),
         ("rsb-a3", 625, {0: 1e-6, 50 * 625: 4e-3, 100 * 625: 0.0}),
@@ -39,7 +39,7 @@ def test_lengths():
     assert recipes.HE2015.total_steps(IMAGENET_EPOCH) == 600_000
     assert recipes.HE2015_CIFAR.total_steps(352) == 64_000
     assert recipes.WRN2016.total_steps(390) == 78_000
-    # As many images with other batches, and milestones that keep their share.
+    # With other batch sizes the number of images stays, and milestones stay at their fractions.
     assert recipes.HE2015_CIFAR.total_steps(176, batch_size=256) == 32_000
     assert float(recipes.HE2015_CIFAR.learning_rates(176, batch_size=256)(15_999)) == pytest.approx(0.2)
     assert float(recipes.HE2015_CIFAR.learning_rates(176, batch_size=256)(16_000)) == pytest.approx(0.02)
@@ -94,7 +94,7 @@ def test_replace_and_errors():
         (lambda: recipes.WRN2016.replace(momentum=1.5), r"Received: momentum=1\.5"),
         (lambda: recipes.WRN2016.replace(augment="cifra"), "Received: augment='cifra'"),
         (lambda: recipes.WRN2016.replace(milestones=(0.6, 0.3)), r"Received: milestones=\(0\.6, 0\.3\)"),
-        (lambda: Recipe(), "one of `epochs` and `steps`"),
+        (lambda: Recipe(), "exactly one of `epochs` and `steps`"),
     ]:
         with pytest.raises(ValueError, match=match):
             call()
@@ -118,7 +118,7 @@ def run(optimizer):
 @pytest.mark.parametrize("everything", [True, False])
 @pytest.mark.parametrize("kind", ["sgd", "rmsprop", "lamb"])
 def test_weight_decay_is_coupled(kind, everything):
-    """Four steps against NumPy; without `everything` the bias does not decay."""
+    """Four steps against NumPy. Without `everything` the bias does not decay."""
     common = {"weight_decay": 0.1, "decay_norms_and_biases": everything}
     if kind == "sgd":
         optimizer = optimizers.SGD(0.5, momentum=0.9, nesterov=True, **common)
@@ -179,7 +179,7 @@ def test_crossentropy():
 
 def test_binary_crossentropy_takes_mixed_classes_as_whole():
     mixed = np.array([[0.6, 0.4, 0.0], [0.0, 0.1, 0.9]])
-    whole = np.array([[1, 1, 0], [0, 0, 1]])  # a tenth is under the threshold
+    whole = np.array([[1, 1, 0], [0, 0, 1]])  # 0.1 is below the threshold
     p = PROBABILITIES.astype(float)
     for smoothing in (0.0, 0.1):
         target = whole * (1 - smoothing) + smoothing / 3

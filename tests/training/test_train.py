@@ -1,4 +1,4 @@
-"""Training runs, small ones: what the folder holds, what errors lose, and that a seed repeats a run."""
+"""Small training runs: what their folders hold, what survives an error, and whether a seed repeats a run."""
 
 import csv
 import json
@@ -27,13 +27,13 @@ def tiny(classes=10, channels=1, size=16, **fields):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of a tiny network that learns something."""
+    """A run of a tiny network, which learns something."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     history = kresnet.train(tiny(), "digits", "quick", out=folder, epochs=4, batch_size=32, seed=3, verbose=False)
     return folder, history
 
 
-def test_what_a_run_leaves(run):
+def test_contents_of_a_run_s_folder(run):
     folder, history = run
     assert {f.name for f in folder.iterdir()} == {
         "config.json", "history.csv", "tensorboard", "best.keras", "last.keras", "report.html",
@@ -62,6 +62,16 @@ def test_best_is_the_best(run):
     assert last.accuracy() == pytest.approx(history.history["val_accuracy"][-1], abs=1e-6)
 
 
+def test_a_network_given_as_a_model_learns_its_labels(run):
+    folder, _ = run
+    for name in ("best.keras", "last.keras"):
+        known = keras.saving.load_model(folder / name).kresnet_config
+        assert known["labels"] == list("0123456789")
+        assert (known["key"], known["weights"]) == ("resnet", None)
+    assert json.loads((folder / "config.json").read_text())["model"] == "resnet"
+    assert "arXiv:1512.03385" in (folder / "report.html").read_text()
+
+
 def test_a_run_is_not_overwritten(run):
     with pytest.raises(ValueError, match="holds a run already"):
         kresnet.train(tiny(), "digits", out=run[0])
@@ -78,12 +88,12 @@ def test_predict(run, tmp_path):
     assert [name for name, _ in classes] == [str(i) for i in np.argsort(-expected)[:3]]
     assert classes[0][1] == pytest.approx(expected.max(), abs=1e-4)
     file.write_text("no image")
-    with pytest.raises(ValueError, match=r"digit\.png: not a whole image"):
+    with pytest.raises(ValueError, match=r"digit\.png: not a complete image"):
         list(predict(run[0], [file]))
 
 
 def test_command(tmp_path):
-    """Train, evaluate and predict as printed in the README, on a folder of photos."""
+    """Train, evaluate and predict on a folder of photos, as in the README."""
     photos, out = write_folder(tmp_path / "photos", count=10), tmp_path / "runs" / "a"
     arguments = (
         f"train resnet20 --data {photos} --image-size 16 --epochs 1 --batch-size 8 --set augment=flip-crop --out {out}"
@@ -111,7 +121,7 @@ def test_command(tmp_path):
 def test_the_same_seed_gives_the_same_weights(tmp_path):
     code = f"""
         import sys
-        sys.path.insert(0, {os.path.dirname(__file__)!r})
+        sys.path[:0] = {sys.path!r}
         import hashlib, kresnet
         from test_train import tiny
         import keras
@@ -127,48 +137,8 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
     assert python(code).split()[-2:] == ["True", "False"]
 
 
-def test_a_network_that_is_built_takes_the_recipe_s_fields(tmp_path):
-    """What RSB asks of it: sigmoids, stochastic depth, mixed labels; and the precision, but not in the classifier."""
-    seen = []
-    photos = write_folder(tmp_path / "photos", count=10)
-    spy = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: seen.append(spy.model))
-    kresnet.train(
-        "resnet20", photos, "rsb-a3", out=tmp_path / "a", epochs=1, image_size=16, batch_size=8, warmup_epochs=0,
-        drop_path_rate=0.1, precision="mixed_bfloat16", callbacks=[spy], verbose=False,
-    )  # fmt: skip
-    (model,) = seen
-    assert model.get_layer("predictions").activation is keras.activations.sigmoid
-    assert model.get_layer("predictions").compute_dtype == "float32"
-    assert model.get_layer("stem_conv").compute_dtype == "bfloat16"
-    assert any("drop_path" in layer.name for layer in model.layers)
-    assert keras.config.dtype_policy().name == "float32"
-
-
-def test_weights_to_start_from(tmp_path):
-    """A checkpoint of other classes: all but the classifier."""
-    start = kresnet.ResNet20(classes=7, input_shape=(16, 16, 1))
-    start.save_weights(tmp_path / "start.weights.h5")
-    seen = {}
-
-    def compare(logs):
-        for layer in spy.model.layers:
-            if layer.weights and layer.name != "predictions":
-                assert all(
-                    (a == b).all()
-                    for a, b in zip(layer.get_weights(), start.get_layer(layer.name).get_weights(), strict=True)
-                )
-                seen[layer.name] = True
-
-    spy = keras.callbacks.LambdaCallback(on_train_begin=compare)
-    kresnet.train(
-        "resnet20", "digits", "fine-tune", out=tmp_path / "a", epochs=0.05, image_size=16, batch_size=512,
-        weights=tmp_path / "start.weights.h5", callbacks=[spy], verbose=False, with_report=False,
-    )  # fmt: skip
-    assert len(seen) > 30
-
-
 def test_ema_is_what_is_saved(tmp_path):
-    """With an average that never moves, the saved network is the one before training."""
+    """If the average never moves, the saved network is that of before the training."""
     model = tiny()
     before = model.get_weights()
     kresnet.train(
@@ -194,7 +164,7 @@ def test_broken_image_names_the_file(tmp_path):
     photos = write_folder(tmp_path / "photos", count=10)
     broken = photos / "red" / "broken.jpg"
     broken.write_bytes(encoded(picture("red"))[:-300])
-    with pytest.raises(ValueError, match=f"^{broken}: not a whole image"):
+    with pytest.raises(ValueError, match=f"^{broken}: not a complete image"):
         kresnet.train(tiny(3, 3), photos, out=tmp_path / "a", epochs=30, batch_size=8, verbose=False)
     history = kresnet.train(
         tiny(3, 3), photos, out=tmp_path / "b", epochs=1, batch_size=8, on_error="skip", verbose=False
@@ -202,7 +172,7 @@ def test_broken_image_names_the_file(tmp_path):
     assert np.isfinite(history.history["loss"]).all()
 
 
-def test_nan_stops_and_keeps_what_was_good(tmp_path):
+def test_nan_stops_the_run_and_keeps_the_checkpoints(tmp_path):
     model = tiny()
     nan = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: epoch == 1 and model.get_layer("predictions").set_weights(
@@ -221,14 +191,14 @@ def test_bad_arguments(tmp_path):
     in_range = tf.data.Dataset.from_tensors((np.zeros((4, 16, 16, 1)), np.arange(4)))
     out_of_range = tf.data.Dataset.from_tensors((np.zeros((4, 16, 16, 1)), np.array([0, 1, 2, 10])))
     for arguments, match in [
-        ({"model": tiny(7)}, r"images' classes\. Received: network=7, images=10"),
+        ({"model": tiny(7)}, r"as many classes as the images\. Received: network=7, images=10"),
         ({"data": out_of_range}, r"in 0 to 9\. Received: label=10"),
         ({"image_size": 24}, "Received: input_shape=.*image_size=24"),
         ({"precision": "float16"}, "Received: precision='float16'"),
-        ({"precision": "mixed_bfloat16"}, "are for networks that are built here"),
+        ({"precision": "mixed_bfloat16"}, "are for networks built here"),
         ({"momentun": 0.5}, "Did you mean 'momentum'"),
         ({"data": in_range.repeat()}, "must know its length"),
-        ({"data": in_range, "batch_size": 3}, r"are of 4 images\. Received: batch_size=3"),
+        ({"data": in_range, "batch_size": 3}, r"batches hold 4 images\. Received: batch_size=3"),
         ({"data": [1, 2]}, r"a source's name or a tf\.data\.Dataset"),
     ]:
         with pytest.raises(ValueError, match=match):
@@ -238,13 +208,14 @@ def test_bad_arguments(tmp_path):
     assert not (tmp_path / "never").exists()
 
 
-def test_everything_works_in_one_s_own_fit(tmp_path):
-    """The recipe's parts and the callbacks without `train`."""
+def test_recipes_and_callbacks_work_without_train(tmp_path):
     recipe = recipes.BAG_OF_TRICKS.replace(epochs=1, warmup_epochs=0.5)
     training = data.load("digits", "train", 16, 64, mixup=0.2)
     model = tiny()
     model.compile(recipe.optimizer_for(len(training), 64), recipe.loss(), metrics=["categorical_accuracy"])
     checkpoint = callbacks.Checkpoint(tmp_path, monitor="categorical_accuracy")
-    model.fit(training, epochs=2, callbacks=[callbacks.Passes(training), callbacks.Meter(64), checkpoint], verbose=0)
+    model.fit(
+        training, epochs=2, callbacks=[callbacks.DatasetEpoch(training), callbacks.Meter(64), checkpoint], verbose=0
+    )
     assert checkpoint.best is not None
     assert (tmp_path / "best.keras").exists()

@@ -1,0 +1,143 @@
+"""The network that a run trains: built by its registry key, or given as a model; and what it learns about itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from kresnet import checks
+from kresnet.graph.network import Network, description
+from kresnet.models import registry
+from kresnet.training.recipe import Recipe
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+def image_size(model: keras.Model | str, recipe: Recipe) -> int:
+    """Returns the height and width in pixels of the images to train with.
+
+    Raises:
+        ValueError: if `model` is neither a registry key nor a model of one input and one output, or does not take
+            square images of the recipe's size.
+    """
+    if isinstance(model, str):
+        return recipe.image_size or registry.get_builder(model).input_size
+    checks.require(
+        isinstance(model, keras.Model) and len(model.inputs) == len(model.outputs) == 1,
+        "`model` must be a registry key or a model of one input and one output",
+        model=model,
+    )
+    height, width = model.input_shape[1:3]
+    size = recipe.image_size or height
+    checks.require(
+        size is not None and height in (None, size) and width in (None, size),
+        "The model's images must be square, with sides of `image_size` pixels",
+        input_shape=model.input_shape,
+        image_size=size,
+    )
+    return size
+
+
+def build(
+    key: str,
+    recipe: Recipe,
+    shape: tuple[int, int, int],
+    class_names: Sequence[str] | None,
+    weights: str | os.PathLike | None,
+    precision: str | None,
+) -> Network:
+    """Builds a network for the images.
+
+    Args:
+        key: its registry key.
+        recipe: may set fields of the network, such as a drop path rate.
+        shape: (height, width, channels) of the images.
+        class_names: the classes of the images, in the order of their labels.
+        weights: a checkpoint to start from, or None. Its classifier is not loaded.
+        precision: one of `PRECISIONS`; None for Keras's own policy.
+
+    Raises:
+        ValueError: if an argument makes no sense, or the class names are not known.
+    """
+    checks.choice("precision", precision, (*PRECISIONS, None))
+    checks.require(
+        class_names,
+        "Building a network by its key needs `data` with `class_names`, such as a source's name",
+        model=key,
+    )
+    builder = registry.get_builder(key)
+    arguments = builder_arguments(key, recipe)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision or policy)
+    try:
+        model = builder(input_shape=shape, classes=len(class_names), **arguments)
+        if weights is not None:
+            _load_body(model, builder, weights, input_shape=shape, **arguments)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    return model
+
+
+def check(model: keras.Model, class_names: Sequence[str] | None, weights: Any, precision: str | None) -> None:
+    """Checks that a given model fits the images, and that no argument is for networks built by key.
+
+    Raises:
+        ValueError: if not.
+    """
+    checks.choice("precision", precision, (*PRECISIONS, None))
+    checks.require(
+        precision is None and weights is None,
+        "`precision` and `weights` are for networks built here, by their key",
+        precision=precision,
+        weights=weights,
+    )
+    if not class_names:
+        return
+    checks.require(
+        model.output_shape[-1] == len(class_names),
+        "The network must have as many classes as the images",
+        network=model.output_shape[-1],
+        images=len(class_names),
+    )
+    labels = description(model).get("labels")
+    checks.require(
+        not labels or list(labels) == list(class_names),
+        "The network's labels are not the classes of the images, in their order; `model.describe(labels=None)` "
+        "removes them",
+        network=labels,
+        images=list(class_names),
+    )
+
+
+def describe(model: keras.Model, class_names: Sequence[str] | None, weights: str | os.PathLike | None) -> None:
+    """Tells a network the names of its classes, and the file that its weights started from, where these are known.
+
+    Models that are no `Network` have nowhere to keep them.
+    """
+    if isinstance(model, Network):
+        facts = {"labels": list(class_names) if class_names else None, "weights": str(weights) if weights else None}
+        model.describe(**{name: fact for name, fact in facts.items() if fact is not None})
+
+
+def key_or_name(model: keras.Model) -> str:
+    """Returns the registry key of the published network that the model is; if it does not know, its own name."""
+    return description(model).get("key") or model.name
+
+
+def builder_arguments(key: str, recipe: Recipe) -> dict[str, Any]:
+    """Returns those of the recipe's fields that the builder of this key takes."""
+    fields = {field.name for field in dataclasses.fields(registry.get_builder(key).spec)} | {"classifier_activation"}
+    return {name: value for name, value in recipe.model_fields().items() if name in fields}
+
+
+def _load_body(model: keras.Model, builder: Callable[..., keras.Model], weights: Any, **arguments: Any) -> None:
+    """Loads a checkpoint into all layers but the classifier."""
+    arguments.pop("classifier_activation", None)
+    body = builder(include_top=False, weights=weights, **arguments)
+    for layer in body.layers:
+        if layer.weights:
+            model.get_layer(layer.name).set_weights(layer.get_weights())

@@ -1,8 +1,8 @@
-"""Exports every registered network, whole, as float32 and int8 .tflite, each verified; prints what they are.
+"""Exports every registered network in full size as float32 and int8 .tflite, verifies each file and prints its facts.
 
     python benchmarks/export_all.py [PATTERN] [--input PIXELS]
 
-Weights are random, so that nothing is said about int8's accuracy. At 64 pixels about an hour on 2 cores.
+The weights are random, so this says nothing about the accuracy of int8. Takes about an hour at 64 pixels on 2 cores.
 """
 
 import argparse
@@ -23,15 +23,16 @@ from kresnet.graph.memory import at_once
 
 
 def settled(key: str, size: int) -> keras.Model:
-    """Returns the network with its norms' statistics those of images, and most activations in their linear part.
+    """Returns the network with the statistics of images in its norms, and with most activations in their linear part.
 
-    With the initial ones a deep network is chaos: of a plain one of 110 layers two roundings give different classes.
+    With the initial statistics a deep network is chaotic: in a plain one of 110 layers, two roundings of the same input
+    give different classes.
     """
     keras.utils.set_random_seed(0)
     model = kresnet.create_model(key, input_shape=(size, size, 3))
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for norm in norms:
-        norm.momentum = 0.0  # one pass sets the statistics
+        norm.momentum = 0.0  # so that one pass sets the statistics
         norm.gamma.assign(0.3 * norm.gamma)
         norm.beta.assign(norm.beta + 0.4)
     model(natural_images(min(64, 4 * at_once(model, (size, size, 3))), (size, size, 3), seed=1), training=True)
@@ -43,7 +44,7 @@ def main():
     parser.add_argument("pattern", nargs="?", default="*", help="of the networks' keys (default: all)")
     parser.add_argument("--input", type=int, metavar="PIXELS", help="height and width (default: as published)")
     options = parser.parse_args()
-    warnings.simplefilter("error", UserWarning)  # a slow file is not what is wanted of any of them
+    warnings.simplefilter("error", UserWarning)  # no network should give a slow file
     print(f"{'network':20} {'form':8} {'pixels':>6} {'MB':>7} {'difference':>10} {'partitions':>10} {'seconds':>8}")
     failed = []
     for key in kresnet.list_models(options.pattern):

@@ -2,16 +2,18 @@
 
     python benchmarks/int8_accuracy.py [NETWORK ...] [--task digits|dark|numbers] [--steps 2000] [--qat 1] [--out DIR]
 
-The images are scikit-learn's 1797 scans of handwritten digits: one half trains, the other tests. "digits": a scan,
-enlarged from 8x8 to 32x32 pixels, shifted and turned a little in training; 10 classes, 899 test images. "dark": the
-same, each image exposed anew, from full brightness to a 25th of it; each test scan four times. "numbers": two scans
-side by side in 32x32 pixels, each at a height of its own; 100 classes, 4000 test images.
+The images are scikit-learn's 1797 scans of handwritten digits; one half is for training, the other for testing. There
+are three tasks. "digits": one scan, enlarged from 8x8 to 32x32 pixels, shifted and rotated a little in training; 10
+classes, 899 test images. "dark": the same at random exposures, from full brightness to a 25th of it; each test scan
+appears four times. "numbers": two scans side by side in 32x32 pixels, each at a random height; 100 classes, 4000 test
+images.
 
-A network trains with AdamW until its learning rate, a cosine, is zero. Then it is exported to int8 with the ranges of
-256 training images. Where that loses more than `--qat` points, it trains on for half of the steps, once as it is and
-once through `kresnet.quantize_aware`, and both are exported: what rounding in training gains is told from what more
-training gains, since both losses are from the float network that trained on. Losses are of the same images, with 95 %
-intervals. Trained networks are kept in `--out`, and are read from there by the next run. Half an hour on 2 cores.
+A network trains with AdamW until its learning rate, on a cosine schedule, is zero, and is exported to int8 with the
+ranges of 256 training images. If that loses more than `--qat` points, it trains for half as many steps again, once as
+it is and once through `kresnet.quantize_aware`, and both are exported. Both losses are relative to the float network
+that trained longer, which separates the gain of rounding in training from the gain of more training. All losses are on
+the same images, with 95 % confidence intervals. Trained networks are stored in `--out` and reused by the next run.
+Takes half an hour on 2 cores.
 """
 
 import argparse
@@ -30,14 +32,14 @@ from sklearn.model_selection import train_test_split
 
 import kresnet
 from kresnet.deploy.quantize import is_quantize_aware
-from kresnet.inference.tflite_file import TFLiteModel
+from kresnet.inference.tflite_file import TFLiteFile
 
 NETWORKS = ("ResNet20", "MobileNetV2", "EfficientNetB0", "EfficientNetLite0")
 BATCH, RATE = 64, 2e-3
 
 
 def digits(size):
-    """Returns training and test scans of that size, uint8, and their labels."""
+    """Returns training scans, test scans, both uint8 of that size, training labels and test labels."""
     data = load_digits()
     scans = keras.ops.image.resize(data.images[..., None] * 255 / 16, (size, size))
     scans = np.rint(scans).clip(0, 255).astype("uint8")
@@ -45,7 +47,7 @@ def digits(size):
 
 
 def single(rng):
-    """Returns (training images, labels), (test images, labels): 20 shifted and turned copies of each training scan."""
+    """Returns (training images, labels), (test images, labels); each training scan is 20 shifted and rotated copies."""
     train_x, test_x, train_y, test_y = digits(32)
     move = keras.Sequential(
         [keras.layers.RandomTranslation(0.1, 0.1, seed=1), keras.layers.RandomRotation(0.04, seed=2)]
@@ -55,7 +57,7 @@ def single(rng):
 
 
 def dark(rng):
-    """As `single`, but each image is darkened, by a factor that is uniform in its logarithm; each test scan 4 times."""
+    """As `single`, but darkens each image by a factor with a uniform logarithm, and repeats each test scan 4 times."""
 
     def darken(images):
         exposure = 25.0 ** -rng.uniform(0, 1, (len(images), 1, 1, 1))
@@ -94,7 +96,7 @@ def fit(network, images, labels, steps, rate):
 
 
 def kept(file, train):
-    """Returns the network in a file, trained and written first where there is no file."""
+    """Returns the network in a file; if there is no such file, trains and writes the network first."""
     if not file.exists():
         train().save(file)
     return keras.saving.load_model(file)
@@ -102,20 +104,20 @@ def kept(file, train):
 
 def first_training(name, train, classes, steps):
     keras.utils.set_random_seed(1)
-    # Momentum 0.9: with the usual 0.99 a short training leaves the statistics behind.
+    # Momentum 0.9: with the usual 0.99 the statistics lag behind in a short training.
     network = getattr(kresnet, name)(input_shape=(32, 32, 1), classes=classes, momentum=0.9)
     return fit(network, *train, steps, RATE)
 
 
 def export(network, file, calibration=None):
-    """Writes an int8 file, whatever its loss: this is what is to be measured."""
+    """Writes an int8 file, however large its loss, since that is what is measured."""
     options = {"calibration": calibration, "agreement": 0.0, "latency": False}
     with contextlib.redirect_stdout(None):
-        return TFLiteModel(kresnet.export(network, file, quantize="int8", io="uint8", **options))
+        return TFLiteFile(kresnet.export(network, file, quantize="int8", io="uint8", **options))
 
 
 def interval(before, after, copies):
-    """Returns the mean points of accuracy lost, and the half-width of its 95 % interval over scans."""
+    """Returns the mean loss of accuracy in points, and the half-width of its 95 % confidence interval over scans."""
     lost = 100.0 * (before.astype(float) - after).reshape(-1, copies).mean(1)
     return lost.mean(), 1.96 * lost.std(ddof=1) / len(lost) ** 0.5
 
@@ -125,8 +127,10 @@ def main():
     parser.add_argument("networks", nargs="*", default=NETWORKS, help=f"default: {' '.join(NETWORKS)}")
     parser.add_argument("--task", choices=TASKS, default="digits")
     parser.add_argument("--steps", type=int, default=2000, help=f"batches of {BATCH} of the first training")
-    parser.add_argument("--qat", type=float, default=1.0, help="points of loss from which it trains on")
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/int8_accuracy"), help="folder to keep")
+    parser.add_argument("--qat", type=float, default=1.0, help="loss in points above which it trains further")
+    parser.add_argument(
+        "--out", type=pathlib.Path, default=pathlib.Path("runs/int8_accuracy"), help="folder for trained networks"
+    )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     train, (images, labels) = TASKS[options.task](np.random.default_rng(0))
@@ -135,7 +139,7 @@ def main():
     print(f"{options.task}: {len(train[0])} training, {len(images)} test images, {classes} classes; {steps} steps")
 
     def compare(label, network, file, reference=None):
-        """Prints a line, and returns the points lost and what the float network reads rightly."""
+        """Prints a line; returns the points lost, and which test images the float network classifies correctly."""
         seen = network.predict(train[0][:4000], verbose=0).argmax(1) == train[1][:4000]
         right = network.predict(images, verbose=0).argmax(1) == labels
         aware = is_quantize_aware(network)

@@ -3,9 +3,9 @@
     pip install ai-edge-quantizer
     python benchmarks/quantizers.py [--epochs 12]
 
-Both get the same float32 network and the same 256 calibration images. ai-edge-quantizer's own calibration is a moving
-average of smallest and largest values, which clips; here it gets the true ones, from single-image calibrations. It
-also quantizes all but the classifier, or all but the first convolution: what would be gained by sparing them.
+Both get the same float32 network and the same 256 calibration images. ai-edge-quantizer's own calibration clips, since
+it uses moving averages of the smallest and largest values; here it gets the true ones, found image by image. It also
+quantizes everything except the classifier, or except the first convolution, to show what leaving them out gains.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from kresnet.deploy import convert, lint
 from kresnet.deploy.lowering import lower
 from kresnet.deploy.proof import compare, with_logits
 from kresnet.graph.fold import fold_batch_norm
-from kresnet.inference.tflite_file import TFLiteModel
+from kresnet.inference.tflite_file import TFLiteFile
 
 Operator = recipe.TFLOperationName
 SPARED = ("CONV_2D", "FULLY_CONNECTED")
@@ -37,7 +37,7 @@ NETWORKS = {
 
 
 def ai_edge(content: bytes, calibration: np.ndarray, spared: tuple[str, str] | None = None) -> bytes:
-    """Returns a float32 .tflite as int8, with true minima and maxima; but for an (operator, tensor's name)."""
+    """Quantizes a float32 .tflite to int8 with the true minima and maxima, except a spared (operator, tensor name)."""
     forms = recipe_manager.RecipeManager()
     forms.add_static_config(regex=".*", operation_name=Operator.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
     if spared:
@@ -61,8 +61,8 @@ def main():
     digits = load_digits()
     images = np.kron(digits.images[..., None] * 255 / 16, np.ones((1, 4, 4, 1))).astype("uint8")
     split = 1300
-    print("Differences of logits in their deviations")
-    print(f"{'network':13} {'quantizer':18} {'MB':>6} {'mean':>8} {'largest':>8} {'same class':>10} {'accuracy':>8}")
+    print("Differences of logits in standard deviations")
+    print(f"{'network':13} {'quantizer':20} {'MB':>6} {'mean':>8} {'largest':>8} {'same class':>10} {'accuracy':>8}")
     for name, (build, fields) in NETWORKS.items():
         keras.utils.set_random_seed(0)
         model = build(**{"input_shape": (32, 32, 1), **fields})
@@ -72,25 +72,26 @@ def main():
         lowered = lower(fold_batch_norm(model), True)
         floating = convert.to_tflite(lowered)
         pixels = full_range(calibration)
-        graph = lint.operators(floating)
+        graph = lint.operators(TFLiteFile(floating))
         (first, *_), (classifier,) = ([op.layer for op in graph if op.name == kind] for kind in SPARED)
         contents = {
             "tf.lite": convert.to_tflite(lowered, quantize="int8", io="float32", calibration=calibration),
             "ai-edge-quantizer": ai_edge(floating, pixels),
-            "- but classifier": ai_edge(floating, pixels, (SPARED[1], classifier)),
-            "- but first layer": ai_edge(floating, pixels, (SPARED[0], first)),
+            "- except classifier": ai_edge(floating, pixels, (SPARED[1], classifier)),
+            "- except first layer": ai_edge(floating, pixels, (SPARED[0], first)),
         }
         for label, content in contents.items():
             test = images[split:], digits.target[split:]
-            found = compare(TFLiteModel(content), model, test, logits=TFLiteModel(with_logits(content)))
+            file = TFLiteFile(content)
+            found = compare(file, model, test, logits=with_logits(file))
             logits, same, right = found["logits"], found["top1_agreement"], found["accuracy"]["file"]
             print(
-                f"{name:13} {label:18} {len(content) / 1e6:6.3f} "
+                f"{name:13} {label:20} {len(content) / 1e6:6.3f} "
                 f"{logits['mean_difference'] / logits['deviation']:8.4f} {logits['largest_of_deviation']:8.3f} "
                 f"{same['value']:10.2%} {right['value']:8.2%}",
                 flush=True,
             )
-        print(f"{name:13} {'Keras':18} {'':6} {'':8} {'':8} {'':10} {found['accuracy']['keras']['value']:8.2%}")
+        print(f"{name:13} {'Keras':20} {'':6} {'':8} {'':8} {'':10} {found['accuracy']['keras']['value']:8.2%}")
 
 
 if __name__ == "__main__":

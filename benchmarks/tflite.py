@@ -2,9 +2,9 @@
 
     python benchmarks/tflite.py [NETWORK ...] [--size 224] [--rounds 60] [--threads 1]
 
-One image, XNNPACK; all files of a network alternate in one process. An app runs one file again and again, so each is
-timed on its second run in a row, when the processor's caches hold its weights and no other file's. Weights are random:
-of accuracy this says nothing. Takes a quarter of an hour, most of it conversion.
+One image, XNNPACK; all files of a network take turns in one process. An app runs the same file over and over, so each
+is timed on its second run in a row, when the processor's caches hold its weights and not another file's. The weights
+are random, so this says nothing about accuracy. Takes a quarter of an hour, mostly for conversion.
 """
 
 import argparse
@@ -19,12 +19,10 @@ from rich.progress import track
 
 import kresnet
 from kresnet.data.samples import natural_images
-from kresnet.deploy import convert, lint
-from kresnet.deploy.lowering import lower
-from kresnet.graph.fold import fold_batch_norm
-from kresnet.inference.tflite_file import TFLiteModel
+from kresnet.deploy import convert
+from kresnet.inference.tflite_file import TFLiteFile
 
-# The fields with which ours is the same arithmetic as keras.applications' network of that name.
+# The fields with which our network does the same arithmetic as that of keras.applications with its name.
 NETWORKS = {
     "ResNet50": {"stride_in": "1x1"},
     "ResNeXt50_32x4d": None,
@@ -36,16 +34,17 @@ FORMS = (None, "float16", "dynamic", "int8")
 
 
 def ours(model: keras.Model, quantize: str | None = None, io: str = "uint8") -> bytes:
-    lowered = lower(fold_batch_norm(model), integer=quantize == "int8")
     calibration = natural_images(8, model.input_shape[1:]) if quantize == "int8" else None
-    return convert.to_tflite(lowered, quantize=quantize, io=io, calibration=calibration)
+    return convert.to_tflite(
+        convert.prepared(model, quantize == "int8"), quantize=quantize, io=io, calibration=calibration
+    )
 
 
 def theirs(name: str, size: int, preprocessing: bool) -> bytes:
     """Returns keras.applications' network, converted as it is.
 
-    Its EfficientNets normalize inside, but with random weights by nothing, which the converter drops: with
-    `preprocessing` they do what they do with ImageNet's weights.
+    Its EfficientNets normalize their input, but without trained weights by the identity, which the converter removes.
+    With `preprocessing` they normalize as they do with ImageNet's weights.
     """
     model = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3))
     if preprocessing:
@@ -84,10 +83,10 @@ def main():
     image = natural_images(1, (options.size, options.size, 3))
     for name in options.networks:
         contents = files(name, options.size)
-        models = {label: TFLiteModel(content, options.threads) for label, content in contents.items()}
+        models = {label: TFLiteFile(content, options.threads) for label, content in contents.items()}
         times = {label: [] for label in models}
         for turn in track(range(options.rounds + 3), "Measuring", transient=True):
-            for label in random.sample(list(models), len(models)):  # else each always follows the same one
+            for label in random.sample(list(models), len(models)):  # so that none always follows the same one
                 models[label](image)
                 start = time.perf_counter()
                 models[label](image)
@@ -98,7 +97,7 @@ def main():
         print(f"{'form':52} {'MB':>6} {'parts':>5} {'ms':>7} {'of float32':>10} {'fastest':>8} {'of float32':>10}")
         for label, content in contents.items():
             print(
-                f"{label:52} {len(content) / 1e6:6.1f} {lint.partitions(models[label]):5} {medians[label] * 1e3:7.2f} "
+                f"{label:52} {len(content) / 1e6:6.1f} {len(models[label].partitions):5} {medians[label] * 1e3:7.2f} "
                 f"{medians[label] / medians['float32']:10.2f} {best[label] * 1e3:8.2f} "
                 f"{best[label] / best['float32']:10.2f}",
                 flush=True,

@@ -1,4 +1,4 @@
-"""A network that tells colours apart, and its demo at work."""
+"""A network that tells colours apart, and a demo that runs it."""
 
 import contextlib
 import threading
@@ -11,7 +11,7 @@ from kresnet.inference.demo import Demo
 
 NAMES = ["<i>red</i>", "green", "blue", "white", "black", "grey"]
 SIZE = 32
-# A class is its colour, told from the others by the distance to the image's mean.
+# Each class is a colour, and the network finds the one closest to the image's mean.
 COLOURS = np.float32([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (128, 128, 128)]) / 255
 
 
@@ -21,7 +21,7 @@ def network(channels=3, activation="softmax", size=SIZE):
     mean = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(image))
     dense = keras.layers.Dense(len(NAMES), activation=activation)
     model = keras.Model(image, dense(mean))
-    # -20 |x - c|^2 without the |x|^2 that all have in common.
+    # -20 |x - c|^2 without |x|^2, which all classes share.
     dense.set_weights([40 * colours.T, -20 * (colours**2).sum(1)])
     return model
 

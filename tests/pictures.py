@@ -1,4 +1,4 @@
-"""Image files that tests write: what is in them can be told from any crop, and which way is up from the whole."""
+"""Image files for tests. Any crop shows the class of a picture, and the whole picture shows which way is up."""
 
 import io
 from pathlib import Path
@@ -10,7 +10,7 @@ COLOURS = {"blue": (20, 40, 200), "green": (30, 180, 40), "red": (210, 30, 30)}
 
 
 def picture(colour, height=48, width=64, seed=0):
-    """A colour with some noise; the upper half is darker and the left quarter brighter, so that its turns differ."""
+    """Returns a noisy colour. Its upper half is darker and its left quarter brighter, so that all turns differ."""
     noise = np.random.default_rng(seed).integers(-20, 20, (height, width, 1))
     pixels = np.array(COLOURS[colour]) + noise
     pixels[: height // 2] -= 40
@@ -19,13 +19,14 @@ def picture(colour, height=48, width=64, seed=0):
 
 
 def encoded(pixels, kind="jpeg", **options):
+    """Returns the bytes of an image file."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind, **options)
     return file.getvalue()
 
 
 def write_folder(folder: Path, count=6, kinds=("jpeg", "png", "webp", "bmp", "gif")):
-    """Writes `count` pictures of each colour, of several kinds and sizes, into a subfolder for each colour."""
+    """Writes `count` pictures per colour, of several formats and sizes, into one subfolder per colour."""
     for name in COLOURS:
         (folder / name).mkdir(parents=True)
         for i in range(count):

@@ -1,7 +1,7 @@
-"""Augmentation: named policies, each a window of the image and what is done to its pixels.
+"""Augmentation: named policies, each a window of the image and functions of its pixels.
 
-Every draw depends on a key alone, made of the seed, the epoch and the image's index: the same whatever order parallel
-threads work in, another in every epoch, and known again when a run resumes.
+Every draw depends only on a key, made of the seed, the epoch and the image's index: it is the same in whatever order
+parallel threads work, differs from epoch to epoch, and repeats when a run resumes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import keras
 from kresnet import checks
 from kresnet.data.draws import Seeds, fold, keyed
 from kresnet.data.images import SMALL, central_share
+from kresnet.graph.seeds import draw_from
 from kresnet.layers.pixels import CIFAR, IMAGENET
 
 POLICIES = ("flip-crop", "cifar", "inception", "randaugment", "augmix", "cutout")
@@ -26,8 +27,8 @@ POLICIES = ("flip-crop", "cifar", "inception", "randaugment", "augmix", "cutout"
 PCA_VALUES = (0.2175, 0.0188, 0.0045)
 PCA_VECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 
-# Keras's AugMix chooses its chains of operations in Python, once a traced function: as many are traced, and one is
-# drawn for each image.
+# Keras's AugMix chooses its chain of operations in Python, once for each traced function. This many chains are traced,
+# and one of them is drawn for each image.
 AUGMIX_CHAINS = 8
 
 
@@ -36,8 +37,9 @@ class Policy:
     """What happens to an image of any size on its way to (size, size).
 
     Attributes:
-        window: (height, width, key) to the part that is resized, (top, left, height, width) in pixels.
-        pixels: functions of (image, key), applied in turn behind the resizing: float32 pixels, 0 to 255, to such.
+        window: function of (height, width, key) that returns the part to resize, (top, left, height, width) in pixels.
+        pixels: functions of (image, key), applied in turn after the resizing, from float32 pixels, 0 to 255, to the
+            same.
     """
 
     window: Callable[[Any, Any, Any], Any]
@@ -49,12 +51,12 @@ def policy(name: str | None, size: int, crop_fraction: float | None = None, flip
 
     Args:
         name: one of `POLICIES`, or None for the central crop of evaluation. "randaugment" takes its numbers as timm
-            writes them: "randaugment-n2-m7-mstd0.5-p0.5" are 2 operations of magnitude 7 of 10, which varies with a
-            deviation of 0.5, each applied with a probability of 0.5.
+            writes them: "randaugment-n2-m7-mstd0.5-p0.5" is 2 operations of magnitude 7 out of 10, with a standard
+            deviation of 0.5, each applied with probability 0.5.
         size: height and width of the result in pixels.
-        crop_fraction: of evaluation: the central crop's side by the image's shorter side, in (0, 1]. Default: 0.875,
-            224 pixels of 256, and 1 for sizes below 64.
-        flip: whether the policy mirrors images; not for characters.
+        crop_fraction: for evaluation: the central crop's side as a share of the image's shorter side, in (0, 1].
+            Default: 0.875, which is 224 pixels of 256, and 1 for sizes below 64.
+        flip: whether the policy may mirror images; it should not mirror characters.
 
     Raises:
         ValueError: if there is no such policy.
@@ -83,11 +85,12 @@ def mixer(mixup: float, cutmix: float) -> Callable[[Any, Any, Any], tuple[Any, A
     """Returns a function that mixes the images of a batch, and their labels, by MixUp or CutMix.
 
     Args:
-        mixup, cutmix: alpha of the Beta distribution of the shares; 0: not this one. Both: either with equal odds.
+        mixup, cutmix: alpha of the Beta distribution of the shares; 0 switches a method off. With both on, each batch
+            gets one or the other with equal probability.
 
     Returns:
         A function of uint8 images (batch, height, width, channels), one-hot labels (batch, classes) and the batch's
-        key, that gives images and labels, float32 shares.
+        key. It returns such images, and labels as float32 shares.
 
     Source: Zhang et al. 2018, arXiv:1710.09412, by keras-cv; Yun et al. 2019, arXiv:1905.04899, by Keras: keras-cv's
     labels count the whole box even where the image's border cuts it off.
@@ -101,8 +104,7 @@ def mixer(mixup: float, cutmix: float) -> Callable[[Any, Any, Any], tuple[Any, A
             return _keras_cv().layers.MixUp(alpha=mixup)({"images": images, "labels": labels})
 
     def by_cutmix(images: Any, labels: Any, key: Any) -> Any:
-        seeds = Seeds(key)
-        cut._get_seed_generator = lambda backend=None: seeds
+        draw_from(cut, Seeds(key))
         return cut({"images": images, "labels": labels})
 
     def mix(images: Any, labels: Any, key: Any) -> tuple[Any, Any]:
@@ -111,7 +113,7 @@ def mixer(mixup: float, cutmix: float) -> Callable[[Any, Any, Any], tuple[Any, A
             mixed = chosen[0](images, labels, key)
         else:
             first = tf.random.stateless_uniform([], fold(key, 99)) < 0.5
-            mixed = tf.cond(first, *[functools.partial(one, images, labels, key) for one in chosen])
+            mixed = tf.cond(first, *[functools.partial(method, images, labels, key) for method in chosen])
         return to_uint8(tf.ensure_shape(mixed["images"], images.shape)), tf.ensure_shape(mixed["labels"], labels.shape)
 
     return mix
@@ -139,8 +141,8 @@ def _centre(height: Any, width: Any, fraction: float) -> Any:
 
 
 def _scale_jitter(height: Any, width: Any, size: int, key: Any) -> Any:
-    """The shorter side becomes one of 256 to 480 pixels, of which a crop of 224 is taken anywhere (He et al. 2015,
-    arXiv:1512.03385, section 3.4); in proportion at other sizes."""
+    """The shorter side is resized to 256 to 480 pixels, and a crop of 224 is taken anywhere (He et al. 2015,
+    arXiv:1512.03385, section 3.4); other sizes are in proportion."""
     import tensorflow as tf
 
     shorter = tf.random.stateless_uniform([], fold(key, 1), 256, 481, tf.int32)
@@ -181,7 +183,7 @@ def _flip(image: Any, key: Any) -> Any:
 def _pad_crop(image: Any, key: Any) -> Any:
     """Pads an eighth on every side (4 pixels of 32) and crops anywhere (He et al. 2015, section 4.2).
 
-    The paper pads behind the subtraction of the mean: with the mean colour. Images of other than 3 channels get black.
+    The paper pads after subtracting the mean, that is, with the mean colour. Images without 3 channels get black.
     """
     import tensorflow as tf
 
@@ -193,7 +195,7 @@ def _pad_crop(image: Any, key: Any) -> Any:
 
 
 def _pca_shift(key: Any) -> Any:
-    """Draws a multiple of the principal components of ImageNet's colours, in pixels' units, (3,)."""
+    """Draws a random mixture of the principal components of ImageNet's colours, in units of pixels, (3,)."""
     import tensorflow as tf
 
     alpha = 0.1 * tf.random.stateless_normal([3], fold(key, 6)) * tf.constant(PCA_VALUES)
@@ -201,19 +203,22 @@ def _pca_shift(key: Any) -> Any:
 
 
 def _pca_colour(image: Any, key: Any) -> Any:
-    """Krizhevsky et al. 2012, section 4.1; of RGB images only."""
+    """Krizhevsky et al. 2012, section 4.1; for RGB images only."""
     return image + _pca_shift(key) if image.shape[2] == 3 else image
 
 
 def _colour(image: Any, key: Any) -> Any:
-    """Brightness, contrast and saturation times 0.6 to 1.4, and the shift of `_pca_colour`: facebookarchive's
-    fb.resnet.torch, with which ResNeXt was trained, in all its random orders: unclipped, the three commute."""
+    """Scales brightness, contrast and saturation by 0.6 to 1.4 and shifts colours as `_pca_colour` does.
+
+    This is facebookarchive's fb.resnet.torch, with which ResNeXt was trained. Its random order of the three does not
+    matter, since without clipping they commute.
+    """
     import tensorflow as tf
 
     height, width, channels = image.shape
     grey = tf.constant([0.299, 0.587, 0.114] if channels == 3 else [1 / channels] * channels)
     brightness, contrast, saturation = tf.unstack(tf.random.stateless_uniform([3], fold(key, 7), 0.6, 1.4))
-    rows = tf.reshape(image, (height, width * channels))  # summed over its long side an image is ten times as slow
+    rows = tf.reshape(image, (height, width * channels))  # ten times as fast as reducing the image along its long side
     mean = tf.tensordot(tf.reduce_mean(tf.reshape(tf.reduce_mean(rows, 0), (width, channels)), 0), grey, 1)
     to_grey = tf.ones_like(grey)[:, None] * grey
     matrix = brightness * contrast * (saturation * tf.eye(channels) + (1 - saturation) * to_grey)
@@ -223,7 +228,7 @@ def _colour(image: Any, key: Any) -> Any:
 
 
 def _rand_augment(numbers: str, name: str) -> Callable[[Any, Any], Any]:
-    # The paper's ResNet-50: 2 operations of magnitude 9, of which one in eleven is the identity.
+    # As for the paper's ResNet-50: 2 operations of magnitude 9; one operation in eleven is the identity.
     fields = {"n": 2.0, "m": 9.0, "mstd": 0.0, "p": 10 / 11}
     for part in filter(None, numbers.split("-")):
         match = re.fullmatch(r"([a-z]+)(\d+(?:\.\d+)?)", part)
@@ -259,9 +264,7 @@ def _aug_mix() -> Callable[[Any, Any], Any]:
 
     def augment(image: Any, key: Any) -> Any:
         _require_rgb(image)
-        seeds = Seeds(key)
-        for part in (layer, *layer._flatten_layers()):
-            part._get_seed_generator = lambda backend=None: seeds
+        draw_from(layer, Seeds(key))
         drawn = tf.random.stateless_uniform([], fold(key, 11), 0, AUGMIX_CHAINS, tf.int32)
         chains = [functools.partial(chain, image, number) for number in range(AUGMIX_CHAINS)]
         return tf.ensure_shape(tf.switch_case(drawn, chains), image.shape)

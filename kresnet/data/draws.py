@@ -1,4 +1,4 @@
-"""Random draws that depend on a key alone, in layers of libraries too that draw from generators with a state."""
+"""Random draws that depend only on a key, also in layers of libraries that draw from stateful generators."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def fold(key: Any, number: Any) -> Any:
 
 
 class Draws:
-    """Draws from one key, the n-th from the key and n; stands for tf.random's functions and its Generator."""
+    """Draws from one key: the n-th draw depends on the key and n. Replaces tf.random's functions and its Generator."""
 
     def __init__(self, key: Any) -> None:
         self.key, self.count = key, 0
@@ -49,7 +49,7 @@ class Draws:
 
 
 class Seeds(keras.random.SeedGenerator):
-    """Keras's seeds, the n-th from a key and n."""
+    """Seeds for Keras's layers: the n-th depends on a key and n."""
 
     def __init__(self, key: Any) -> None:
         self._draws = Draws(key)
@@ -60,10 +60,10 @@ class Seeds(keras.random.SeedGenerator):
 
 @contextlib.contextmanager
 def keyed(key: Any) -> Iterator[None]:
-    """While keras-cv is traced, its draws come from a key.
+    """While it is open, TensorFlow's random functions, from which keras-cv draws, draw from a key.
 
-    It draws from TensorFlow's stateful operations, whose numbers depend on the order of parallel calls, and inside
-    tf.data repeat in every epoch.
+    For tracing. The stateful functions that it replaces depend on the order of parallel calls, and repeat in every
+    epoch inside tf.data.
     """
     import tensorflow as tf
 

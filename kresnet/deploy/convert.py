@@ -1,11 +1,14 @@
-"""Keras model to the content of a .tflite."""
+"""Converts a Keras model to the bytes of a .tflite, or to ONNX."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
+import ctypes
+import gc
+import sys
+import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,11 +18,17 @@ import numpy as np
 from keras import ops
 
 from kresnet.data import samples
-from kresnet.graph.trace import all_layers, last_operation
+from kresnet.deploy.finishing import finished
+from kresnet.deploy.lowering import lower
+from kresnet.deploy.metadata import Metadata
+from kresnet.deploy.quantize import is_quantize_aware
+from kresnet.graph.fold import fold_batch_norm
+from kresnet.graph.trace import all_layers, is_functional, last_operation, nested
 from kresnet.layers.fake_quantize import FakeQuantize
 from kresnet.layers.grouped import native_grouped_convolution
 
 QUANTIZATIONS = (None, "float16", "dynamic", "int8")
+LARGE = 10_000_000  # parameters from which a conversion spares memory, at the expense of time
 
 
 def to_tflite(
@@ -29,76 +38,140 @@ def to_tflite(
     io: str = "float32",
     batch_size: int | None = 1,
     calibration: np.ndarray | None = None,
+    metadata: Metadata | None = None,
 ) -> bytes:
-    """Converts a model of one input and one output.
+    """Converts a model with one input and one output.
 
-    The file has one signature, with an input "image" and an output "probs", or "logits" if the network ends without
-    softmax or sigmoid.
+    The file has one signature, with an input "image" and an output "probs", or "logits" if the network does not end
+    in softmax or sigmoid.
 
     Args:
         model: a Keras model of known input size, on the TensorFlow backend.
-        quantize: None (float32), "float16" (weights), "dynamic" (int8 weights) or "int8" (all integers, weights by
-            channel).
-        io: dtype of the input; "int8" is the output's too, which is float32 else.
+        quantize: None (float32), "float16" (weights), "dynamic" (int8 weights) or "int8" (all integers, weights
+            quantized per channel).
+        io: dtype of the input. With "int8" the output is int8 too; otherwise it is float32.
         batch_size: images in a run; None for any number.
         calibration: for "int8": images whose ranges at each layer become the ranges of the integers, (n, height, width,
-            channels), 0 to 255 where the network takes pixels. None for a network that holds its ranges itself.
+            channels), 0 to 255 if the network takes pixels. None for a network that stores its own ranges.
+        metadata: what the file says about itself, without the labels, which `Metadata.append_labels` adds.
 
     Returns:
-        The file's content.
+        The file's bytes.
     """
     import tensorflow as tf
 
-    integer = quantize == "int8"
-    # Integer files get their input's dtype from the converter; in the others it is a cast.
-    model = wrapped(model, "float32" if integer else io, batch_size)
-    with native_grouped_convolution(), _quiet():
-        converter = _converter(model)
-    if quantize:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if quantize == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    if integer:
-        converter.inference_input_type = tf.dtypes.as_dtype(io)
-        converter.inference_output_type = tf.int8 if io == "int8" else tf.float32
-        if calibration is not None:
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            images = samples.full_range(calibration) if takes_pixels(model) else calibration
-            converter.representative_dataset = lambda: ([image[None].astype("float32")] for image in images)
-    with _quiet():
-        return _finished(converter.convert(), output_name(model))
+    integer, output, pixels = quantize == "int8", output_name(model), takes_pixels(model)
+    large = model.count_params() >= LARGE
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        # Integer files get their input's dtype from the converter; in the others it is a cast.
+        traced, variables = _trace(wrapped(model, "float32" if integer else io, batch_size))
+        converter = _converter_on_disk(traced, variables, folder) if large else _converter(traced, model)
+        del model, traced, variables
+        if quantize:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantize == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if integer:
+            converter.inference_input_type = tf.dtypes.as_dtype(io)
+            converter.inference_output_type = tf.int8 if io == "int8" else tf.float32
+            if calibration is not None:
+                converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+                images = samples.full_range(calibration) if pixels else calibration
+                converter.representative_dataset = lambda: ([image[None].astype("float32")] for image in images)
+        if large:
+            release_memory()
+        content = finished(converter.convert(), output, metadata)
+    del converter
+    if large:
+        release_memory()
+    return content
 
 
-def _converter(model: keras.Model) -> Any:
-    """Returns a converter of a `wrapped` model's graph, its weights to be frozen in memory.
-
-    TensorFlow's `from_keras_model` writes a SavedModel and reads it again: the same file, in 1.3 to 3.5 times the
-    time. So would its `from_concrete_functions` by default, and lose the variables of Keras 3 on that way.
-    """
+def _trace(model: keras.Model) -> tuple[Any, list[Any]]:
+    """Returns the inference function of a `wrapped` model as TensorFlow's `ConcreteFunction`, and its variables."""
     import tensorflow as tf
 
     (image,) = model.inputs
     run = tf.function(lambda image: model(image, training=False))
-    traced = run.get_concrete_function(tf.TensorSpec(image.shape, image.dtype, image.name))
+    with native_grouped_convolution():
+        traced = run.get_concrete_function(tf.TensorSpec(image.shape, image.dtype, image.name))
+    return traced, [variable.value for variable in model.variables]
+
+
+def _converter(traced: Any, model: keras.Model) -> Any:
+    """Returns a converter that freezes a traced function's weights in memory.
+
+    TensorFlow's `from_keras_model` has Keras write a SavedModel and reads it again, for the same file. So does
+    `from_concrete_functions` by default, which loses the variables of Keras 3 on the way.
+    """
+    import tensorflow as tf
+
     converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], model)
     converter.experimental_lower_to_saved_model = False
     return converter
 
 
-def to_onnx(model: keras.Model, path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Writes a `wrapped` model as ONNX and loads it again.
+def _converter_on_disk(traced: Any, variables: list[Any], folder: str) -> Any:
+    """Returns a converter that reads a traced function's weights from a SavedModel in the folder.
+
+    For the same file it takes seconds more, of which a large network saves as many elsewhere; and it does without
+    several copies of the weights that freezing them holds, a gigabyte for a ResNet-50.
+    """
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.weights = variables  # TensorFlow does not find those of Keras 3 by itself
+    tf.saved_model.save(module, folder, signatures=traced)
+    return tf.lite.TFLiteConverter.from_saved_model(folder)
+
+
+def release_memory() -> None:
+    """Returns freed memory to the operating system; takes up to a second.
+
+    Keras models are held by reference cycles until Python collects them. And glibc keeps what was freed for later
+    allocations of the same thread: after TensorFlow's conversion, more than a gigabyte that the Keras model, which runs
+    next on other threads, cannot use.
+    """
+    gc.collect()
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError, OSError):  # another C library than glibc
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def prepared(model: keras.Model, integer: bool = False) -> keras.Model:
+    """Returns a model that computes the same with fewer and faster operators.
+
+    Args:
+        model: left unchanged.
+        integer: whether it is to be quantized to int8.
 
     Returns:
-        What ONNX Runtime makes of a batch of images.
+        A copy with batch norms folded and written in XNNPACK's operators (`lower`), unless the model was made by
+        `quantize_aware`, which fixes the operators. A model that contains models or is not functional is returned as
+        it is.
+    """
+    folded = without_batch_norms(model)
+    return folded if folded is model or is_quantize_aware(model) else lower(folded, integer=integer)
+
+
+def without_batch_norms(model: keras.Model) -> keras.Model:
+    """Returns a copy with batch norms folded, or the model itself if it is not `is_rewritable`."""
+    return fold_batch_norm(model) if is_rewritable(model) else model
+
+
+def is_rewritable(model: keras.Model) -> bool:
+    """Tells whether the model's graph can be rewritten: it is functional, and none of its layers is a model."""
+    return is_functional(model) and not nested(model)
+
+
+def to_onnx(model: keras.Model, path: Path) -> None:
+    """Writes a `wrapped` model as ONNX.
 
     Raises:
         ImportError: if the packages of `kresnet[onnx]` are missing.
     """
-    try:
-        import onnxruntime
+    with _onnx_packages():
         import tf2onnx  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f"ONNX needs more packages: pip install 'kresnet[onnx]' ({error})") from None
     import tensorflow as tf
 
     image = model.inputs[0]
@@ -106,12 +179,32 @@ def to_onnx(model: keras.Model, path: Path) -> Callable[[np.ndarray], np.ndarray
         model.export(
             path, format="onnx", verbose=False, input_signature=[tf.TensorSpec(image.shape, image.dtype, "image")]
         )
+
+
+def open_onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns a function that runs an ONNX file with ONNX Runtime, from a batch of images to the outputs.
+
+    Raises:
+        ImportError: if the packages of `kresnet[onnx]` are missing.
+    """
+    with _onnx_packages():
+        import onnxruntime
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda images: session.run(None, {session.get_inputs()[0].name: images.astype(image.dtype)})[0]
+    image = session.get_inputs()[0]
+    dtype = {"tensor(uint8)": "uint8"}.get(image.type, "float32")
+    return lambda images: session.run(None, {image.name: images.astype(dtype)})[0]
+
+
+@contextlib.contextmanager
+def _onnx_packages() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(f"ONNX needs more packages: pip install 'kresnet[onnx]' ({error})") from None
 
 
 def wrapped(model: keras.Model, dtype: str, batch_size: int | None) -> keras.Model:
-    """Returns the model with an input "image" of that dtype and batch, and an output "probs" or "logits"."""
+    """Returns the model with an input "image" of that dtype and batch size, and an output "probs" or "logits"."""
     image = keras.Input(model.inputs[0].shape[1:], batch_size=batch_size, name="image", dtype=dtype)
     x = image if dtype == model.inputs[0].dtype else ops.cast(image, model.inputs[0].dtype)
     return keras.Model(image, {output_name(model): model(x, training=False)}, name=model.name)
@@ -125,7 +218,7 @@ def output_name(model: keras.Model) -> str:
 
 
 def takes_pixels(model: keras.Model) -> bool:
-    """Tells whether the model scales its input itself, so that it takes pixels as they are, 0 to 255."""
+    """Tells whether the model scales its own input, so that it takes pixels as they are, 0 to 255."""
     first = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)][:1]
     if first and isinstance(first[0], keras.Model):
         return takes_pixels(first[0])
@@ -133,22 +226,28 @@ def takes_pixels(model: keras.Model) -> bool:
     return ranged or (bool(first) and isinstance(first[0], keras.layers.Rescaling | keras.layers.Normalization))
 
 
-def warn_if_slow(model: keras.Model, quantize: str | None) -> None:
-    """Warns of the forms that are known to be slower than float32, before one waits for them."""
+def warn_if_slow(model: keras.Model, quantize: str | None, stacklevel: int = 2) -> None:
+    """Warns if the quantized file is known to be slower than float32, before anyone waits for it.
+
+    Args:
+        model: a Keras model.
+        quantize: as in `to_tflite`.
+        stacklevel: as in `warnings.warn`: 2 for the caller.
+    """
     layers = all_layers(model)
     depthwise = [layer.name for layer in layers if isinstance(layer, keras.layers.DepthwiseConv2D)]
     if quantize == "dynamic" and depthwise:
         warnings.warn(
-            f'quantize="dynamic" makes networks with depthwise convolutions slower (1.2 to 2.7 times float32), since '
-            f'XNNPACK lacks them in that form: {_some(depthwise)}. "int8" and "float16" are not slower.',
-            stacklevel=3,
+            'quantize="dynamic" makes networks with depthwise convolutions slower (1.2 to 2.7 times the time of '
+            f'float32), since XNNPACK lacks them in that form: {_some(depthwise)}. "int8" and "float16" are fast.',
+            stacklevel=stacklevel,
         )
     hard = [layer.name for layer in layers if getattr(layer, "activation", None) is keras.activations.hard_silu]
     if quantize == "int8" and hard:
         warnings.warn(
-            "int8 hard-swish is slow (3.7 times float32 for an EfficientNet-B0), since XNNPACK lacks it: "
+            "int8 hard-swish is slow (3.7 times the time of float32 for an EfficientNet-B0), since XNNPACK lacks it: "
             f"{_some(hard)}. Swish and ReLU6 are not.",
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 
@@ -156,85 +255,9 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _finished(content: bytes, output: str) -> bytes:
-    """Moves operators of a converted file to where they cost least, and names its input and output."""
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    file = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-    graph = file.subgraphs[0]
-    names = [flatbuffer_utils.opcode_to_name(file, op.opcodeIndex) for op in graph.operators]
-    _activate_in_float(graph, names)
-    _enter_through_float(graph, names)
-    _cast_first(graph, names)
-    _sign(file, output)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(file))
-
-
-def _activate_in_float(graph: Any, names: list[str]) -> None:
-    """An integer file's last activation computes in float32: first the logits become numbers, then those probabilities.
-
-    The converter's order, the other way round, leaves 256 steps between probabilities 0 and 1, on which classes tie;
-    and XNNPACK has no integer softmax.
-    """
-    from ai_edge_litert import schema_py_generated as schema
-
-    if names[-2:] not in (["SOFTMAX", "DEQUANTIZE"], ["LOGISTIC", "DEQUANTIZE"]):
-        return
-    activation, dequantize = graph.operators[-2:]
-    logits, probs, result = activation.inputs, activation.outputs, dequantize.outputs
-    numbers = graph.tensors[probs[0]]
-    numbers.type, numbers.quantization = schema.TensorType.FLOAT32, None
-    dequantize.inputs, dequantize.outputs = logits, probs
-    activation.inputs, activation.outputs = probs, result
-    graph.operators[-2:], names[-2:] = [dequantize, activation], reversed(names[-2:])
-
-
-def _enter_through_float(graph: Any, names: list[str]) -> None:
-    """An integer file's uint8 pixels become int8 by way of float32: XNNPACK has both steps, and not the direct one."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    first, pixels = graph.operators[0], graph.tensors[graph.inputs[0]]
-    direct = names[0] == "QUANTIZE" and first.inputs[0] == graph.inputs[0] and pixels.type == schema.TensorType.UINT8
-    if not direct or "DEQUANTIZE" not in names:
-        return
-    numbers = schema.TensorT()
-    numbers.shape, numbers.shapeSignature = pixels.shape, pixels.shapeSignature
-    numbers.name, numbers.type = pixels.name + b"_float", schema.TensorType.FLOAT32
-    graph.tensors.append(numbers)
-    dequantize = copy.copy(graph.operators[names.index("DEQUANTIZE")])
-    dequantize.inputs, dequantize.outputs = first.inputs, [len(graph.tensors) - 1]
-    first.inputs = dequantize.outputs
-    graph.operators.insert(0, dequantize)
-    names.insert(0, "DEQUANTIZE")
-
-
-def _cast_first(graph: Any, names: list[str]) -> None:
-    """A cast of the input goes first: behind operators that unpack float16 weights it splits XNNPACK's partition."""
-    casts = [op for op, name in zip(graph.operators, names, strict=True) if name == "CAST"]
-    first = [op for op in casts if op.inputs[0] == graph.inputs[0]]
-    graph.operators = first + [op for op in graph.operators if op not in first]
-
-
-def _sign(file: Any, output: str) -> None:
-    """Gives a file its signature, by which apps name what they feed and read."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    def entry(name: str, tensor: int) -> Any:
-        mapped = schema.TensorMapT()
-        mapped.name, mapped.tensorIndex = name, int(tensor)
-        return mapped
-
-    graph = file.subgraphs[0]
-    graph.tensors[graph.outputs[0]].name = output
-    signature = schema.SignatureDefT()
-    signature.signatureKey, signature.subgraphIndex = "serving_default", 0
-    signature.inputs, signature.outputs = [entry("image", graph.inputs[0])], [entry(output, graph.outputs[0])]
-    file.signatureDefs = [signature]
-
-
 @contextlib.contextmanager
-def _quiet() -> Any:
-    """Keeps Keras's and the converters' remarks about their intermediate forms from the console."""
+def _quiet() -> Iterator[None]:
+    """Keeps what Keras and the converters print about their intermediate forms off the console."""
     import tensorflow as tf
 
     logger = tf.get_logger()

@@ -1,16 +1,17 @@
-"""What a .tflite must be, to load everywhere and to run fast: checked on its content."""
+"""What a .tflite must be to load everywhere and run fast, checked on the file itself."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from kresnet.inference.tflite_file import TFLiteModel, all_tensors_kept
+from kresnet.inference.tflite_file import TFLiteFile
 
-# The converter's step for a tensor that is zero everywhere is 1e-8 or so.
+# The converter's step is about 1e-8 for a tensor that is zero everywhere.
 SMALLEST_STEP = 1e-7
 STATEFUL = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 
@@ -18,42 +19,49 @@ STATEFUL = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 class Operator(NamedTuple):
     """One operator of a .tflite."""
 
-    name: str  # as in the schema, such as "CONV_2D"; a custom operator's own
+    name: str  # as in the schema, such as "CONV_2D", or a custom operator's own name
     custom: bool
-    layer: str  # the Keras layer that it was made from, as far as tensors' names tell
+    layer: str  # the Keras layer that it implements if the names of tensors tell, else the name of its output
     inputs: list[int]
     outputs: list[int]
-    scale: float  # step of its output's integers; 0 if that holds no integers with a step
+    scale: float  # the integer step of its output; 0 if the output is not quantized
 
 
 class Layers:
     """Finds the Keras layer that a tensor of a file is named after.
 
     Args:
-        names: the layers' names, in the network's order.
+        names: the names of the layers, in the network's order.
     """
 
-    def __init__(self, names: list[str]):
+    def __init__(self, names: Sequence[str]):
         self._rank = {name: rank for rank, name in enumerate(names)}
 
     def __call__(self, tensor: str) -> str | None:
-        """Returns the last of the network's layers that the name holds: of `a/conv_1/x;a/relu_1/Relu`, `relu`."""
+        """Returns the last layer of the network that the tensor's name contains: `relu` for `a/conv_1/x;a/relu_1/Relu`.
+
+        Keras numbers the repeated calls of a layer, hence `relu_1`.
+        """
         parts = re.split("[/;:]", tensor)
         parts += [re.sub(r"_\d+$", "", part) for part in parts]
         found = [part for part in parts if part in self._rank]
         return max(found, key=self._rank.__getitem__, default=None)
 
 
-def operators(content: bytes, layers: list[str] = ()) -> list[Operator]:
-    """Lists the operators of a .tflite in the order in which they run, those of subgraphs behind the main graph's."""
+def operators(file: TFLiteFile, layers: Sequence[str] = ()) -> list[Operator]:
+    """Lists a file's operators in execution order, first those of the main graph, then those of its subgraphs.
+
+    Args:
+        file: need not load.
+        layers: the names of the network's Keras layers, in its order.
+    """
     from ai_edge_litert.tools import flatbuffer_utils
 
-    file, layer = flatbuffer_utils.read_model_from_bytearray(bytearray(content)), Layers(list(layers))
-    found = []
-    for graph in file.subgraphs:
+    model, layer, found = file.graph, Layers(layers), []
+    for graph in model.subgraphs:
         for op in graph.operators:
-            custom = file.operatorCodes[op.opcodeIndex].customCode
-            name = custom.decode() if custom else flatbuffer_utils.opcode_to_name(file, op.opcodeIndex)
+            custom = model.operatorCodes[op.opcodeIndex].customCode
+            name = custom.decode() if custom else flatbuffer_utils.opcode_to_name(model, op.opcodeIndex)
             first = graph.tensors[op.outputs[0]] if len(op.outputs) else None
             tensor = first.name.decode() if first else ""
             scales = first.quantization.scale if first and first.quantization else None
@@ -63,97 +71,97 @@ def operators(content: bytes, layers: list[str] = ()) -> list[Operator]:
     return found
 
 
-def check(content: bytes, name: str, *, static: bool = True, layers: list[str] = ()) -> list[str]:
-    """Checks the content of a .tflite.
+def check(file: TFLiteFile, *, static: bool = True, layers: Sequence[str] = ()) -> list[str]:
+    """Checks a .tflite.
 
     Args:
-        content: the file's content.
-        name: what errors call it.
+        file: need not be loaded yet, so that an operator that keeps it from loading is reported with its layer.
         static: whether all shapes must be fixed.
-        layers: names of the network's Keras layers, in its order.
+        layers: the names of the network's Keras layers, in its order.
 
     Returns:
-        What is slow about it, in sentences.
+        Sentences that say what makes the file slow; an empty list if nothing does.
 
     Raises:
-        ValueError: if it holds an operator that is not built in, keeps variables, has integers without a range or a
-            shape that is not fixed, does not load, or gives numbers that are not finite. Names operator and layer.
+        ValueError: if the file does not load, has an operator that is not built into LiteRT, keeps variables, has
+            integers without a range or a shape that is not fixed, or gives numbers that are not finite. The message
+            names the operator and the layer.
     """
-    graph = operators(content, layers)
+    graph = operators(file, layers)
     for op in graph:
         if op.custom or op.name in STATEFUL:
             kind = "is not built into LiteRT" if op.custom else "keeps a variable, which apps cannot rely on"
-            raise ValueError(f"{name}: operator {op.name} of layer {op.layer!r} {kind}")
+            raise ValueError(f"{file.name}: operator {op.name} of layer {op.layer!r} {kind}")
         if 0 < op.scale < SMALLEST_STEP:
             raise ValueError(
-                f"{name}: operator {op.name} of layer {op.layer!r} gave zero for all calibration images, which leaves "
-                "its integers without a range, and XNNPACK refuses that: calibrate with more images"
+                f"{file.name}: operator {op.name} of layer {op.layer!r} gave zero for all calibration images, which "
+                "leaves its integers without a range, and XNNPACK rejects such a file: calibrate with more images"
             )
     if static:
-        _check_shapes(content, name, layers)
-    model = TFLiteModel(content)
+        _check_shapes(file, layers)
     for value in (0, 127, 255):
-        if not np.isfinite(model(np.full((1, *model.image_shape), value, "float32"))).all():
-            raise ValueError(
-                f"{name}: images of {value} give numbers that are not finite, {_first_nan(content, value, layers)}"
-            )
-    outside = breakers(model, graph)
+        if not np.isfinite(file(np.full((1, *file.image_shape), value, "float32"))).all():
+            origin = _first_not_finite(file, value, graph)
+            raise ValueError(f"{file.name}: images of {value} give numbers that are not finite, {origin}")
+    outside = breakers(file, graph)
     if not outside:
         return []
-    count = ", ".join(f"{op} ({n}, such as {layer!r})" for (op, n), layer in _grouped(outside))
-    return [f"XNNPACK runs {name} in {partitions(model)} parts, since it lacks these operators in this form: {count}"]
+    examples = {op.name: op.layer for op in reversed(outside)}  # the first layer of each kind
+    counts = Counter(op.name for op in outside).most_common()
+    listed = ", ".join(f"{name} ({count}, such as {examples[name]!r})" for name, count in counts)
+    return [
+        f"XNNPACK runs {file.name} in {len(file.partitions)} parts, since it lacks these operators in this form: "
+        f"{listed}"
+    ]
 
 
-def partitions(model: TFLiteModel) -> int:
-    """Returns the number of parts in which XNNPACK runs a file; 1 is fast."""
-    return sum(op["op_name"] == "DELEGATE" for op in model.interpreter._get_ops_details())
+def breakers(file: TFLiteFile, graph: list[Operator]) -> list[Operator]:
+    """Returns the operators between the parts that XNNPACK runs.
 
+    Args:
+        file: loads.
+        graph: its operators.
 
-def breakers(model: TFLiteModel, graph: list[Operator]) -> list[Operator]:
-    """Returns the operators between the parts that XNNPACK runs; none if that is one part, whatever is around it."""
-    parts = [op for op in model.interpreter._get_ops_details() if op["op_name"] == "DELEGATE"]
+    Returns:
+        The operators in the order of the tensors they give. Empty if XNNPACK runs a single part: operators before and
+        after it, such as a cast of the input, do not split the file.
+    """
+    parts = file.partitions
     if len(parts) == 1:
         return []
-    given = {int(tensor) for part in parts for tensor in part["outputs"]}
+    given = {tensor for part in parts for tensor in part.outputs}
     makers = {tensor: op for op in graph for tensor in op.outputs}
-    # What a part takes and no part gives is made by an operator outside; and so is what that one takes.
-    wanted = [int(tensor) for part in parts for tensor in part["inputs"]]
-    wanted += [int(detail["index"]) for detail in model.interpreter.get_output_details()]
+    # A tensor that a part takes and no part gives comes from an operator outside, and so on through that one's inputs.
+    wanted = [tensor for part in parts for tensor in part.inputs]
+    wanted += [int(detail["index"]) for detail in file.interpreter.get_output_details()]
     found: dict[int, Operator] = {}
     while wanted:
         tensor = wanted.pop()
         if tensor in makers and tensor not in given and tensor not in found:
             found[tensor] = makers[tensor]
             wanted += makers[tensor].inputs
-    ends = {int(detail["index"]) for detail in model.interpreter.get_input_details()}
+    ends = {int(detail["index"]) for detail in file.interpreter.get_input_details()}
     return [found[tensor] for tensor in sorted(found) if not ends.issuperset(found[tensor].inputs)]
 
 
-def _grouped(ops: list[Operator]) -> list[Any]:
-    first: dict[str, str] = {}
-    for op in ops:
-        first.setdefault(op.name, op.layer)
-    return [((name, n), first[name]) for name, n in Counter(op.name for op in ops).most_common()]
+def _check_shapes(file: TFLiteFile, layers: Sequence[str]) -> None:
+    for tensor in file.graph.subgraphs[0].tensors:
+        # The signature is left out where the shape is fixed.
+        shape = [] if tensor.shapeSignature is None else [int(size) for size in tensor.shapeSignature]
+        if -1 in shape:
+            name = tensor.name.decode()
+            where = Layers(layers)(name) or name
+            raise ValueError(f"{file.name}: a tensor of layer {where!r} has a shape that is not fixed: {shape}")
 
 
-def _check_shapes(content: bytes, name: str, layers: list[str]) -> None:
-    from ai_edge_litert.interpreter import Interpreter
-
-    layer = Layers(list(layers))
-    for tensor in Interpreter(model_content=content).get_tensor_details():
-        if (shape := tensor["shape_signature"].tolist()) and -1 in shape:
-            where = layer(tensor["name"]) or tensor["name"]
-            raise ValueError(f"{name}: a tensor of layer {where!r} has a shape that is not fixed: {shape}")
-
-
-def _first_nan(content: bytes, value: float, layers: list[str]) -> str:
-    """Says where numbers that are not finite come up first."""
-    interpreter = all_tensors_kept(content)
+def _first_not_finite(file: TFLiteFile, value: float, graph: list[Operator]) -> str:
+    """Says which operator is the first whose output is not finite, for images of one value."""
+    interpreter = file.keeping_all_tensors()
     interpreter.allocate_tensors()
     detail = interpreter.get_input_details()[0]
     interpreter.set_tensor(detail["index"], np.full(detail["shape"], value).astype(detail["dtype"]))
     interpreter.invoke()
-    for op in operators(content, layers):
+    for op in graph:
         for tensor in op.outputs:
             values = interpreter.get_tensor(tensor)
             if values.dtype.kind == "f" and not np.isfinite(values).all():

@@ -1,7 +1,7 @@
 """Rewrites of a network into the operators that LiteRT's CPU kernels (XNNPACK) have; its function stays the same.
 
-An operator that XNNPACK lacks splits a file into partitions between which tensors are copied; and what is done to each
-pixel of an image is done on a network's largest tensor.
+An operator that XNNPACK lacks splits a file into partitions, between which tensors are copied. And an operation on the
+pixels of an image works on one of a network's largest tensors.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from kresnet.graph.trace import Call, Trace, trace
 def lower(model: keras.Model, integer: bool) -> keras.Model:
     """Rewrites a network for a .tflite.
 
-    - A rescaling of pixels hands its factor to the first convolution and keeps its offset, which zero padding forbids
-      to fold: one pass over the image less, and in an int8 file one rounding less. The offset is a whole row's:
-      of one pixel's, XNNPACK would add three numbers at a time.
-    - An average pooling of single pixels, as in a parameter-free shortcut, becomes a depthwise convolution, as for
-      integers does every average pooling without padding: XNNPACK lacks both.
+    - The factor of a pixel rescaling moves into the first convolution: one pass over the image less, and in an int8
+      file one rounding less. Its offset stays, since the zeros that pad the image come after it. It is written out for
+      a whole row: added to one pixel at a time, XNNPACK would work on three numbers at a time.
+    - An average pooling of single pixels, as in a parameter-free shortcut, becomes a depthwise convolution; so does, in
+      integers, every average pooling without padding. XNNPACK lacks both.
+    - An adaptive average pooling becomes two products with constant matrices: Keras gathers, which XNNPACK lacks.
 
     Args:
         model: a functional model; it stays as it is.
-        integer: whether it is to be quantized to int8.
+        integer: whether it will be quantized to int8.
 
     Returns:
         A new model. Its outputs differ by float32's rounding only.
@@ -38,6 +39,8 @@ def lower(model: keras.Model, integer: bool) -> keras.Model:
     def copy(operation: Any) -> Callable[..., Any]:
         if isinstance(operation, keras.layers.Rescaling) and id(operation) in factors:
             return _shift(operation)
+        if type(operation) is keras.layers.AdaptiveAveragePooling2D and _channels_last(operation):
+            return _adaptive(operation)
         averages = type(operation) is keras.layers.AveragePooling2D and (integer or operation.pool_size == (1, 1))
         if averages and is_unpadded(graph.calls_of(operation)):
             return _depthwise(operation)
@@ -61,22 +64,35 @@ def in_float32(operation: Any) -> Any:
 
 
 def _foldable_rescalings(graph: Trace) -> dict[int, np.ndarray]:
-    """Returns the factors that move, by the `id` of the rescaling that gives and of the convolution that takes it."""
+    """Returns the factors that move, by the `id` of the rescaling, and again by that of the convolution."""
     found = {}
     for call in graph.calls:
         if type(call.operation) is not keras.layers.Rescaling or not np.all(call.operation.scale):
             continue
-        users = graph.users[id(call.outputs[0])]
-        while len(users) == 1 and users[0] and type(users[0].operation) is keras.layers.ZeroPadding2D:
-            users = graph.users[id(users[0].outputs[0])]
-        taker = users[0].operation if len(users) == 1 and users[0] else None
-        plain = type(taker) is keras.layers.DepthwiseConv2D or (
-            type(taker) is keras.layers.Conv2D and taker.groups == 1
-        )
-        if plain and len(graph.calls_of(taker)) == len(graph.calls_of(call.operation)) == 1:
+        user = _only_user(graph, call)
+        while user and type(user.operation) is keras.layers.ZeroPadding2D and _channels_last(user.operation):
+            user = _only_user(graph, user)
+        if user is None or not _is_plain_convolution(user.operation):
+            continue
+        if len(graph.calls_of(user.operation)) == len(graph.calls_of(call.operation)) == 1:
             factor = np.broadcast_to(np.asarray(call.operation.scale, "float64"), call.inputs[0].shape[-1:])
-            found[id(call.operation)] = found[id(taker)] = factor
+            found[id(call.operation)] = found[id(user.operation)] = factor
     return found
+
+
+def _only_user(graph: Trace, call: Call) -> Call | None:
+    """Returns the only call that takes a call's output; None if there are several, or it is an output of the model."""
+    users = graph.users_of(call.outputs[0])
+    return users[0] if len(users) == 1 else None
+
+
+def _is_plain_convolution(operation: Any) -> bool:
+    kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+    return type(operation) in kinds and getattr(operation, "groups", 1) == 1 and _channels_last(operation)
+
+
+def _channels_last(layer: Any) -> bool:
+    return layer.data_format == "channels_last"
 
 
 def _shift(rescaling: keras.layers.Rescaling) -> Callable[..., Any]:
@@ -112,3 +128,26 @@ def _depthwise(pooling: keras.layers.AveragePooling2D) -> keras.layers.Depthwise
         name=pooling.name,
         dtype="float32",
     )
+
+
+def _adaptive(pooling: keras.layers.AdaptiveAveragePooling2D) -> Callable[..., Any]:
+    """Returns a function that averages the windows of all rows by one matrix, then those of all columns by another."""
+
+    def averaged(x: Any, windows: int, name: str) -> Any:
+        size = x.shape[-1]
+        bounds = [(i * size // windows, -(-(i + 1) * size // windows)) for i in range(windows)]
+        matrix = np.array(
+            [[1 / (end - start) if start <= row < end else 0 for start, end in bounds] for row in range(size)]
+        )
+        weights = keras.initializers.Constant(matrix)
+        return keras.layers.Dense(windows, use_bias=False, kernel_initializer=weights, name=name, dtype="float32")(x)
+
+    def apply(x: Any, **_: Any) -> Any:
+        rows, columns = pooling.output_size
+        x = averaged(keras.layers.Permute((3, 2, 1))(x), rows, f"{pooling.name}_rows")  # (channels, width, rows)
+        x = averaged(
+            keras.layers.Permute((1, 3, 2))(x), columns, f"{pooling.name}_columns"
+        )  # (channels, rows, columns)
+        return keras.layers.Permute((2, 3, 1), name=pooling.name)(x)
+
+    return apply

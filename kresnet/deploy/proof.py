@@ -1,4 +1,4 @@
-"""What an exported file computes beside what its network computes: measured by running both."""
+"""Proves that an exported file computes what its network computes, by running both on the same images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -20,22 +20,26 @@ from kresnet import checks
 from kresnet.data import samples
 from kresnet.deploy import lint
 from kresnet.evaluation.intervals import wilson
-from kresnet.graph.memory import in_parts
+from kresnet.graph.memory import at_once
 from kresnet.graph.trace import nested, producer
-from kresnet.inference.tflite_file import TFLiteModel, all_tensors_kept, dequantized, quantized
+from kresnet.inference.tflite_file import TFLiteFile, dequantized, quantized
 
 IMAGES = 64
-OPEN_SIZE = 96  # pixels, of the synthetic images where the network leaves its input size open
+# Beside the file's interpreters, the network runs on a fraction of the images that fit in memory elsewhere.
+MEMORY_SHARE = 1 / 2
+_AFTER_LOGITS = ("SOFTMAX", "LOGISTIC", "DEQUANTIZE")
+OPEN_SIZE = 96  # pixels per side of the synthetic images for a network without a fixed input size
 Run = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """How far a file may be from its network.
+    """How far a file's outputs may be from its network's.
 
     Attributes:
-        tolerance: largest difference of numbers, in their deviations; at least 0, may be infinite.
-        agreement: least share of images, in [0, 1], of which both choose the same class.
+        tolerance: largest difference between their numbers, in standard deviations of the network's; at least 0, may
+            be infinite.
+        agreement: smallest fraction of images, in [0, 1], on which both must choose the same class.
     """
 
     tolerance: float
@@ -43,68 +47,83 @@ class Limits:
 
     def __post_init__(self):
         checks.require(self.tolerance >= 0, "`tolerance` must be at least 0", tolerance=self.tolerance)
-        checks.number("agreement", self.agreement, 0, np.nextafter(1, 2), "a share in [0, 1]")
+        checks.number("agreement", self.agreement, 0, np.nextafter(1, 2), "a fraction in [0, 1]")
 
-    def check(self, numbers: dict[str, Any], name: str, blame: Callable[[], str] = lambda: "") -> None:
-        """Raises a ValueError that names the file, its numbers and what is to blame, if it is too far."""
-        part = (numbers.get("logits") or numbers["outputs"])["largest_of_deviation"]
-        share = numbers.get("top1_agreement", {"value": 1.0})["value"]
+    def check(self, numbers: dict[str, Any], name: str, explain: Callable[[], str] = lambda: "") -> None:
+        """Compares what was measured with the limits.
+
+        Args:
+            numbers: from `prove` or `compare`.
+            name: what the error message calls the file.
+            explain: called only if the file is too far off; says where that comes from.
+
+        Raises:
+            ValueError: if the file is too far from its network.
+        """
+        difference = (numbers.get("logits") or numbers["outputs"])["largest_of_deviation"]
+        agreement = numbers.get("top1_agreement", {"value": 1.0})["value"]
         wrong = []
-        if not part <= self.tolerance:
-            wrong.append(f"its numbers differ by up to {part:.2g} of their deviation (tolerance: {self.tolerance:g})")
-        if share < self.agreement:
-            images = numbers["images"]
-            wrong.append(f"it chooses the network's class for {share:.1%} of {images} images, not {self.agreement:.1%}")
+        if not difference <= self.tolerance:
+            wrong.append(
+                f"its numbers differ by up to {difference:.2g} of their deviation (tolerance: {self.tolerance:g})"
+            )
+        if agreement < self.agreement:
+            wrong.append(
+                f"it chooses the network's class for {agreement:.1%} of {numbers['images']} images, not "
+                f"{self.agreement:.1%}"
+            )
         if wrong:
-            raise ValueError(f"{name} is not written: {' and '.join(wrong)}. {blame()}".rstrip())
+            raise ValueError(f"{name} is not written: {' and '.join(wrong)}. {explain()}".rstrip())
 
 
-def prove(content: bytes, model: keras.Model, data: Any = None, latency: bool = True) -> dict[str, Any]:
-    """Runs the content of a .tflite and its network on the same images.
+def prove(file: TFLiteFile, model: keras.Model, data: Any = None, latency: bool = True) -> dict[str, Any]:
+    """Runs a .tflite and its network on the same images.
 
     Args:
-        content: of the file.
+        file: what was exported.
         model: the network that it was made from.
-        data: images, with labels or without, as `kresnet.samples.batches` takes them; all of them are run. None: 64
-            synthetic images.
+        data: images, with or without labels, in any form that `kresnet.data.samples.batches` takes; all of them are
+            run. None: 64 synthetic images.
         latency: whether to measure that as well.
 
     Returns:
         What was measured, ready for JSON: size in bytes, operators, XNNPACK's partitions, differences of logits, top-1
-        agreement and, with labels, the accuracies with their 95 % intervals, and milliseconds for one image.
+        agreement and, with labels, the accuracies with their 95 % confidence intervals, and milliseconds per image.
     """
-    file = TFLiteModel(content)
+    logits = with_logits(file) if logits_model(model) else None
     numbers = {
-        "size_bytes": len(content),
-        "operators": dict(Counter(op.name for op in lint.operators(content)).most_common()),
-        "xnnpack_partitions": lint.partitions(file),
-        **compare(file, model, data, logits=TFLiteModel(with_logits(content)) if logits_model(model) else None),
+        "size_bytes": len(file.content),
+        "operators": dict(Counter(op.name for op in lint.operators(file)).most_common()),
+        "xnnpack_partitions": len(file.partitions),
+        **compare(file, model, data, logits=logits),
     }
-    return numbers | ({"latency_ms": _latency(content, model)} if latency else {})
+    return numbers | ({"latency_ms": _latency(file, model)} if latency else {})
 
 
 def compare(file: Run, model: keras.Model, data: Any = None, *, logits: Run | None = None) -> dict[str, Any]:
-    """Compares what a file and its network say of the same images.
+    """Compares the outputs of a file and its network for the same images.
 
     Args:
         file: gives the file's outputs for a batch of images.
         model, data: as for `prove`.
-        logits: gives the file's numbers before its softmax or sigmoid. None: outputs are compared, not logits.
+        logits: gives what the file's last softmax or sigmoid takes. None: outputs are compared instead of logits.
 
     Returns:
-        Those of `prove`'s numbers that say how the two agree.
+        Those of `prove`'s numbers that say how well the two agree.
 
     Raises:
         ValueError: if the images do not fit, or the file's outputs are not finite.
     """
     shape, dtype = tuple(model.inputs[0].shape[1:]), model.inputs[0].dtype
     images_are = "synthetic, with the spectrum of photographs" if data is None else "given"
-    data = samples.natural_images(IMAGES, tuple(size or OPEN_SIZE for size in shape)) if data is None else data
+    data = _synthetic(shape) if data is None else data
     network = (logits_model(model) if logits else None) or model
-    split = in_parts(network)
+    images_at_once = functools.cache(functools.partial(at_once, network))
     expected, got, top, labels = [], [], [], []
     for images, classes in track(samples.batches(data, shape, "verify"), "Comparing", transient=True):
-        for part in split(images):
+        step = max(1, int(images_at_once(images.shape[1:]) * MEMORY_SHARE))
+        for start in range(0, len(images), step):
+            part = images[start : start + step]
             expected.append(keras.ops.convert_to_numpy(network(part.astype(dtype), training=False)))
         outputs = file(images)
         if not np.isfinite(outputs).all():
@@ -134,19 +153,26 @@ def compare(file: Run, model: keras.Model, data: Any = None, *, logits: Run | No
     return numbers
 
 
-def layer_errors(content: bytes, model: keras.Model, images: np.ndarray) -> list[tuple[str, float, float]]:
-    """Finds the layers that carry a file's error, by comparing tensors with the Keras layers that they are named after.
+def _synthetic(shape: tuple[int | None, ...]) -> Iterator[np.ndarray]:
+    """Yields the synthetic images in small batches, since making one image takes as much memory as 100 images."""
+    for seed in range(IMAGES // 8):
+        yield samples.natural_images(8, tuple(size or OPEN_SIZE for size in shape), seed)
+
+
+def layer_errors(file: TFLiteFile, model: keras.Model, images: np.ndarray) -> list[tuple[str, float, float]]:
+    """Finds the layers that cause a file's error, by comparing its tensors with the Keras layers they are named after.
 
     Args:
-        content: of the .tflite.
-        model: the network as it was converted, so that its layers are the file's.
+        file: a .tflite.
+        model: the network in the form that was converted, whose layers are the file's.
         images: (n, height, width, channels); a few are enough.
 
     Returns:
-        (layer, error behind it, largest error of what goes in), by how much the layer adds. An error is the root mean
-        square over a channel, in the channel's deviations and at most 1, averaged over the channels that vary.
+        (layer, error of its output, largest error of its inputs), sorted by how much the layer adds. An error is the
+        root mean square over a channel, in standard deviations of the channel and at most 1, averaged over the channels
+        that vary.
     """
-    interpreter = all_tensors_kept(content)
+    interpreter = file.keeping_all_tensors()
     detail = interpreter.get_input_details()[0]
     interpreter.resize_tensor_input(detail["index"], [1, *detail["shape"][1:]])
     interpreter.allocate_tensors()
@@ -154,10 +180,10 @@ def layer_errors(content: bytes, model: keras.Model, images: np.ndarray) -> list
     model = logits_model(model) or model
     names = [layer.name for layer in model.layers]
     parts: dict[str, list[lint.Operator]] = {}
-    for op in lint.operators(content, names):
+    for op in lint.operators(file, names):
         if op.layer in names:
             parts.setdefault(op.layer, []).append(op)
-    # Of several operators, such as a convolution and its sigmoid, the last gives what the layer gives.
+    # If a layer is several operators, such as a convolution and its sigmoid, the last one gives the layer's output.
     last = {layer: ops[-1].outputs[0] for layer, ops in parts.items()}
     reference = keras.Model(model.input, {layer: model.get_layer(layer).output for layer in parts})
     found: dict[int, list[float]] = {}
@@ -181,7 +207,7 @@ def layer_errors(content: bytes, model: keras.Model, images: np.ndarray) -> list
 
 
 def _error(got: np.ndarray, expected: np.ndarray) -> float:
-    """As in `layer_errors`; of vectors, whose channels have one number each, over the whole."""
+    """Returns the error of an output, as in `layer_errors`; over all of a vector, whose channels are single numbers."""
     axes = tuple(range(expected.ndim - 1)) if expected.size > expected.shape[-1] else None
     deviation, error = expected.std(axis=axes), np.sqrt(np.mean((got - expected) ** 2, axis=axes))
     varies = deviation > 0
@@ -189,7 +215,7 @@ def _error(got: np.ndarray, expected: np.ndarray) -> float:
 
 
 def summary(numbers: dict[str, Any]) -> str:
-    """Returns what `prove` or `compare` measured as lines of text."""
+    """Formats what `prove` or `compare` measured as lines of text."""
     differences = numbers.get("logits") or numbers["outputs"]
     lines = []
     if "size_bytes" in numbers:
@@ -210,21 +236,25 @@ def summary(numbers: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def blame(content: bytes, model: keras.Model, data: Any = None) -> str:
-    """Says in a sentence which layers carry a file's error; arguments as for `layer_errors`, images as for `prove`."""
+def blame(file: TFLiteFile, model: keras.Model, data: Any = None) -> str:
+    """Says in a sentence which layers cause a file's error.
+
+    Args:
+        file, model: as for `layer_errors`.
+        data: images, as for `prove`.
+    """
     shape = tuple(model.inputs[0].shape[1:])
     if nested(model):
-        return "Export the inner model by itself to see which layers carry the error."
+        return "To see which layers cause the error, export the inner model by itself."
     images = samples.natural_images(4, shape) if data is None else samples.draw(data, 4, shape, "verify")
     rows = [
-        f"{layer} (from {before:.2g} to {behind:.2g})"
-        for layer, behind, before in layer_errors(content, model, images)[:5]
+        f"{layer} (from {before:.2g} to {after:.2g})" for layer, after, before in layer_errors(file, model, images)[:5]
     ]
     return f"The error, in deviations of a layer's channels, grows most in: {', '.join(rows)}."
 
 
 def logits_model(model: keras.Model) -> keras.Model | None:
-    """Returns a copy of the model that ends before its last layer's softmax or sigmoid; None if that has neither."""
+    """Returns a copy of the model without its last layer's softmax or sigmoid; None if that layer has neither."""
     last = producer(model.outputs[0])
     if getattr(last, "activation", None) not in (keras.activations.softmax, keras.activations.sigmoid):
         return None
@@ -234,36 +264,39 @@ def logits_model(model: keras.Model) -> keras.Model | None:
     return keras.Model(model.input, outputs)
 
 
-def with_logits(content: bytes) -> bytes:
-    """Returns the content of a .tflite that gives what its last softmax or sigmoid would take."""
+def with_logits(file: TFLiteFile) -> TFLiteFile:
+    """Returns a copy of a .tflite whose output is what the last softmax or sigmoid takes."""
+    from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
 
-    file = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-    graph = file.subgraphs[0]
+    graph = file.graph.subgraphs[0]
     makers = {op.outputs[0]: op for op in graph.operators}
     tensor = graph.outputs[0]
-    while (op := makers[tensor]) and flatbuffer_utils.opcode_to_name(file, op.opcodeIndex) in (
-        "SOFTMAX",
-        "LOGISTIC",
-        "DEQUANTIZE",
-    ):
-        tensor = op.inputs[0]
-    graph.outputs, file.signatureDefs = [tensor], []
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(file))
+    while flatbuffer_utils.opcode_to_name(file.graph, makers[tensor].opcodeIndex) in _AFTER_LOGITS:
+        tensor = makers[tensor].inputs[0]
+    content = bytearray(file.content)
+    # The array is a view: a single index of the copy changes, and the weights need not be packed again.
+    schema.Model.GetRootAs(content).Subgraphs(0).OutputsAsNumpy()[0] = tensor
+    return TFLiteFile(bytes(content), name=file.name)
 
 
 def _share(hits: np.ndarray) -> dict[str, Any]:
-    """Returns a proportion and its 95 % interval."""
+    """Returns the fraction of hits and its 95 % confidence interval."""
     return {"value": float(hits.mean()), "interval95": list(wilson(int(hits.sum()), len(hits))), "images": len(hits)}
 
 
-def _latency(content: bytes, model: keras.Model) -> dict[str, float]:
-    """Returns medians of milliseconds for one image, run in turn; Keras's is `predict_on_batch` on its own threads."""
+def _latency(file: TFLiteFile, model: keras.Model) -> dict[str, float]:
+    """Returns median milliseconds for one image: the file on 1 and 2 threads, and Keras's `predict_on_batch`, in turn.
+
+    Args:
+        file: on 1 thread.
+        model: the network that it was made from, which runs on as many threads as TensorFlow chooses.
+    """
     shape = (1, *model.inputs[0].shape[1:])
     image = samples.natural_images(1, shape[1:]).astype(model.inputs[0].dtype)
     runs = {
-        "1_thread": functools.partial(TFLiteModel(content, 1), image),
-        "2_threads": functools.partial(TFLiteModel(content, 2), image),
+        "1_thread": functools.partial(file, image),
+        "2_threads": functools.partial(TFLiteFile(file.content, 2), image),
         f"keras_{os.cpu_count()}_cores": functools.partial(model.predict_on_batch, image),
     }
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -273,7 +306,7 @@ def _latency(content: bytes, model: keras.Model) -> dict[str, float]:
             start = time.perf_counter()
             run()
             times[name].append(time.perf_counter() - start)
-        if turn == 2:  # the first ones trace and warm up
+        if turn == 2:  # the first turns trace and warm up
             times, begin = {name: [] for name in runs}, time.perf_counter()
         elif turn > 7 and time.perf_counter() - begin > 5:
             break

@@ -24,14 +24,14 @@ _CONVOLUTIONS = (
 _TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
 _POOLINGS = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
 _SEES_ALL = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D, keras.layers.Flatten)
-# In inference these give their input on, and no memory is written.
+# In inference these pass their input on, without writing memory.
 _VIEWS = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.Reshape, keras.layers.Flatten)
 _BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerCost:
-    """A layer's part. Of a layer that a model calls twice there are two, the second without parameters."""
+    """What one call of a layer costs. The second call of a shared layer counts no parameters."""
 
     name: str
     kind: str  # the layer's class
@@ -45,7 +45,7 @@ class LayerCost:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What `cost` found; printing it gives a table."""
+    """What a model costs; printing it gives a table."""
 
     rows: list[LayerCost]
     params: int  # trainable or not
@@ -114,19 +114,19 @@ def cost(
     """Counts what a Keras functional model costs, ours or not.
 
     Args:
-        model: a functional (or built sequential) model; models within it are taken apart.
-        input_shape: (height, width, channels), for a model of one input that leaves its size open.
-        batch_size: images to a batch, at least 1; for the bytes.
+        model: a functional (or built sequential) model; the layers of nested models are counted one by one.
+        input_shape: (height, width, channels), for a model of one input whose size is not fixed.
+        batch_size: images in a batch, at least 1; for the bytes.
         dtype: of activations and weights, such as "bfloat16"; for the bytes.
 
     Returns:
         Rows and totals. Convolutions and dense layers have MACs (biases and elementwise layers do not count, as is
-        usual). Peak memory is that of the graph's order with every tensor freed after its last use, in-place operations
-        not counted. The receptive field is what an output depends on, so it is the whole image behind a global
-        pooling, and behind squeeze-and-excitation, which has one.
+        usual). Peak memory is that of running the layers in order and freeing each tensor after its last use, without
+        operations in place. The receptive field is what an output depends on: the whole image after a global pooling,
+        and therefore also after squeeze-and-excitation.
 
     Raises:
-        ValueError: if the model is not functional, or its input size is open and not given.
+        ValueError: if the model is not functional, or its input size is neither fixed nor given.
     """
     checks.integer("batch_size", batch_size)
     size = _BYTES[checks.choice("dtype", dtype, _BYTES)]
@@ -193,7 +193,7 @@ def _receptive_fields(inputs: Sequence[Any], calls: Sequence[Call]) -> dict[int,
     if not images:
         return {}
     whole = np.array(images[0].shape[1:3])
-    known = {id(tensor): (np.ones(2), np.ones(2)) for tensor in images}  # and the pixels between two neighbours
+    known = {id(tensor): (np.ones(2), np.ones(2)) for tensor in images}  # and the pixels between neighbouring values
     for call in calls:
         sources = [known[id(tensor)] for tensor in call.inputs if id(tensor) in known]
         if not sources:
@@ -219,7 +219,7 @@ def _receptive_fields(inputs: Sequence[Any], calls: Sequence[Call]) -> dict[int,
 
 def _peak(inputs: Sequence[Any], outputs: Sequence[Any], calls: Sequence[Call]) -> int:
     """Returns the most elements that are alive at once, for one image."""
-    storage: dict[int, int] = {}  # tensor to the one whose memory it is
+    storage: dict[int, int] = {}  # by tensor, the tensor whose memory it uses
     for call in calls:
         for tensor in call.outputs:
             source = id(call.inputs[0]) if isinstance(call.operation, _VIEWS) else id(tensor)

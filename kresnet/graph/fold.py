@@ -18,23 +18,23 @@ FOLDABLE = (keras.layers.Conv2D, GroupedConv2D, keras.layers.DepthwiseConv2D, ke
 
 
 def fold_batch_norm(model: keras.Model) -> keras.Model:
-    """Folds batch normalizations into the convolutions and dense layers that they stand directly behind.
+    """Folds batch normalizations into the convolutions and dense layers that directly precede them.
 
-    A norm of fixed statistics scales and shifts each channel, and so it is one with the weights before it:
+    A norm of fixed statistics scales and shifts each channel, so that the weights before it can do its work too:
     `kernel * s` and `(bias - mean) * s + beta`, where `s = gamma / sqrt(variance + epsilon)`. A norm is folded where
-    every input of it is the output of a `Conv2D`, `GroupedConv2D`, `DepthwiseConv2D` or `Dense` without activation, and
-    nothing else uses that output. Other norms stay: those behind a sum or a pooling, as in pre-activation networks, and
-    those whose only convolution comes after them (a convolution pads with zeros, and what a norm would have made of
-    the padding is not zero; besides, an activation stands between the two).
+    each of its inputs is the output of a `Conv2D`, `GroupedConv2D`, `DepthwiseConv2D` or `Dense` without activation,
+    and nothing else uses that output. Other norms stay: those after a sum, a concatenation or a pooling, as in
+    pre-activation networks, also where a convolution follows (it pads with zeros, which a norm before it would have
+    shifted; besides, an activation stands between the two).
 
     Args:
-        model: a functional model, whose layers are no models themselves, on any backend. It stays as it is.
+        model: a functional model without nested models, on any backend. It stays as it is.
 
     Returns:
         A new, uncompiled model with weights of its own, and the names of layers, inputs and outputs as before; a folded
-        norm that was an output lives on as an `Identity` of its name. In inference the outputs differ by rounding only:
-        in float32 they are about as far from the function in float64 as the network's own, and for trained networks
-        within 1e-6 to 4e-5 of their deviation of those. Training it is training without batch normalization.
+        norm that was an output becomes an `Identity` of its name. In inference the outputs differ by rounding only: in
+        float32 they are about as far from the function in float64 as those of `model`, and for trained networks within
+        1e-6 to 4e-5 of their standard deviation from those. Training it is training without batch normalization.
 
     Raises:
         ValueError: if the model is not functional, or holds another model.
@@ -51,13 +51,13 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     graph = trace(model)
     folded = _foldable(graph)
     norms = {id(norm): norm for _, norm in folded.values()}
-    outputs = {id(graph.makers[id(tensor)].operation) for tensor in graph.outputs if id(tensor) in graph.makers}
+    outputs = {id(maker.operation) for maker in map(graph.maker_of, graph.outputs) if maker}
 
     def copy(operation: Any) -> Callable[..., Any]:
         if id(operation) in norms:
-            # A layer stays behind where the output's name comes from it; a norm's call may carry a mask.
-            stays = id(operation) in outputs
-            identity = keras.layers.Identity(name=operation.name) if stays else lambda inputs: inputs
+            # An output is named after the layer that computes it. A norm's call may carry a mask.
+            named = id(operation) in outputs
+            identity = keras.layers.Identity(name=operation.name) if named else lambda inputs: inputs
             return lambda inputs, **_: identity(inputs)
         if id(operation) in folded:
             return type(operation).from_config({**operation.get_config(), "use_bias": True})
@@ -71,30 +71,30 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
 
 def _foldable(graph: Trace) -> dict[int, tuple[Any, Any]]:
-    """Returns the pairs of (layer, norm) that become one, by the layer's `id`.
+    """Returns the pairs of (layer, norm) that become one layer, by the `id` of the layer.
 
-    A layer or norm that is called several times is folded if all its calls agree.
+    A layer or norm that is called several times is folded if that is right for all its calls.
     """
     pairs = {}
     for call in graph.calls:
         norm = call.operation
         if type(norm) is not keras.layers.BatchNormalization:
             continue
-        makers = [None if c.training else graph.makers.get(id(c.inputs[0])) for c in graph.calls_of(norm)]
+        makers = [None if c.training else graph.maker_of(c.inputs[0]) for c in graph.calls_of(norm)]
         if all(maker and _fits(graph, maker.operation, norm) for maker in makers):
             pairs.update({id(maker.operation): (maker.operation, norm) for maker in makers})
     return pairs
 
 
 def _fits(graph: Trace, layer: Any, norm: Any) -> bool:
-    """Tells whether a norm can be folded into a layer: nothing but the norm takes what the layer gives."""
+    """Tells whether a norm can be folded into a layer: nothing but the norm uses its output."""
     return (
         _is_linear(layer)
         and layer.compute_dtype == norm.compute_dtype
         and all(
             user is not None and user.operation is norm and _same_channels(layer, norm, call)
             for call in graph.calls_of(layer)
-            for user in graph.users.get(id(call.outputs[0]), [None])
+            for user in graph.users_of(call.outputs[0]) or [None]
         )
     )
 
@@ -112,7 +112,7 @@ def _same_channels(layer: Any, norm: Any, call: Any) -> bool:
 
 
 def _folded_weights(layer: Any, norm: Any) -> list[np.ndarray]:
-    """Returns the kernel and bias that do both layers' work; computed in float64, since the variances may be tiny."""
+    """Returns the kernel and bias that do the work of both; computed in float64, since variances may be tiny."""
 
     def values(weight: Any) -> np.ndarray:
         return keras.ops.convert_to_numpy(weight).astype("float64")

@@ -1,4 +1,4 @@
-"""Building a model's graph anew with other operations."""
+"""Rebuilding a model's graph with other operations."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from typing import Any
 import keras
 
 from kresnet.graph.network import like
+from kresnet.graph.trace import producer
 
 
 def duplicate(operation: Any) -> Any:
-    """Returns a new layer (or `keras.ops` operation) of the same configuration, its weights still to come."""
+    """Returns a new layer (or `keras.ops` operation) of the same configuration, its weights not yet set."""
     return type(operation).from_config(operation.get_config())
 
 
 def rebuild(
     model: keras.Model, copy: Callable[[Any], Callable[..., Any]], enter: Callable[[Any], Any] = lambda image: image
 ) -> tuple[dict[int, Any], keras.Model]:
-    """Calls a model's graph anew on inputs of the same names and shapes, with other operations.
+    """Rebuilds a model from its graph, with inputs of the same names and shapes, and with other operations.
 
     Args:
         model: a functional model; it stays as it is.
-        copy: gives the layer, or any callable, that stands for an operation; asked once for each operation. Layers of
-            the same class and number of weights get the values of the original's.
-        enter: gives what the first operations are called with, from an input of the new model.
+        copy: returns the layer, or any callable, that replaces an operation; called once for each operation. A layer
+            of the original's class and number of weights gets the original's values.
+        enter: maps an input of the new model to what the first operations are called with.
 
     Returns:
-        The copies, by the `id` of their originals, and the model.
+        The replacements, by the `id` of their originals, and the model.
     """
     originals, copies = {id(operation): operation for operation in model.operations}, {}
 
@@ -37,8 +38,7 @@ def rebuild(
         return copies[id(operation)]
 
     def new_input(tensor: Any) -> Any:
-        name = tensor._keras_history.operation.name
-        return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
+        return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=producer(tensor).name)
 
     inputs = keras.tree.map_structure(new_input, model.input)
     entered = keras.tree.map_structure(enter, inputs)

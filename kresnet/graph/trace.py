@@ -12,16 +12,16 @@ from kresnet import checks
 
 
 class Call(NamedTuple):
-    """An operation (a layer, or one of `keras.ops`) at a place in the graph."""
+    """One call of an operation, which is a layer or one of `keras.ops`."""
 
     operation: Any
-    inputs: list[Any]
+    inputs: list[Any]  # symbolic tensors, as are the outputs
     outputs: list[Any]
-    training: Any  # the argument as it was fixed when the graph was made; None: not fixed
+    training: Any  # the argument recorded in the graph; that of a nested model holds for all its calls
 
 
 class Trace:
-    """A model's calls, those of the models within it among them.
+    """A model's calls, including those inside nested models.
 
     Attributes:
         inputs, outputs: symbolic tensors, in the order of the model's.
@@ -31,23 +31,34 @@ class Trace:
     def __init__(self, inputs: list[Any], outputs: list[Any], calls: list[Call]):
         self.inputs, self.outputs, self.calls = inputs, outputs, calls
 
+    def maker_of(self, tensor: Any) -> Call | None:
+        """Returns the call that computes a tensor; None for the model's inputs."""
+        return self._makers.get(id(tensor))
+
+    def users_of(self, tensor: Any) -> list[Call | None]:
+        """Returns the calls that take a tensor, and one None if it is also an output of the model.
+
+        A call that takes the tensor twice, such as a sum of it with itself, is listed twice.
+        """
+        return self._users.get(id(tensor), [])
+
+    def calls_of(self, operation: Any) -> list[Call]:
+        """Returns all calls of an operation."""
+        return self._by_operation.get(id(operation), [])
+
+    # By `id`, since symbolic tensors cannot be compared; `calls` keeps them alive, so that no id is used again.
+
     @functools.cached_property
-    def users(self) -> dict[int, list[Call | None]]:
-        """By the `id` of a tensor, the calls that take it, and None for what takes the model's outputs."""
+    def _makers(self) -> dict[int, Call]:
+        return {id(tensor): call for call in self.calls for tensor in call.outputs}
+
+    @functools.cached_property
+    def _users(self) -> dict[int, list[Call | None]]:
         found: dict[int, list[Call | None]] = {id(tensor): [None] for tensor in self.outputs}
         for call in self.calls:
             for tensor in call.inputs:
                 found.setdefault(id(tensor), []).append(call)
         return found
-
-    @functools.cached_property
-    def makers(self) -> dict[int, Call]:
-        """By the `id` of a tensor, the call that gives it."""
-        return {id(tensor): call for call in self.calls for tensor in call.outputs}
-
-    def calls_of(self, operation: Any) -> list[Call]:
-        """Returns all calls of an operation."""
-        return self._by_operation.get(id(operation), [])
 
     @functools.cached_property
     def _by_operation(self) -> dict[int, list[Call]]:
@@ -58,37 +69,49 @@ class Trace:
 
 
 def trace(model: keras.Model, input_shapes: Sequence[Sequence[int | None]] | None = None) -> Trace:
-    """Sends symbolic tensors through a functional model and the models in it.
+    """Sends symbolic tensors through a functional model and the models nested in it.
 
     Args:
         model: a functional model, or a built sequential one.
-        input_shapes: of the inputs, without the batch. Default: the model's own.
+        input_shapes: one for each input, without the batch. Default: the model's own.
 
     Raises:
         ValueError: if the model is not functional.
     """
-    if isinstance(model, keras.Sequential) and model.built:
-        model = model._functional or model
+    model = _graph_of(model)
     checks.require(is_functional(model), "`model` must be functional", model=type(model).__name__)
     shapes = [tensor.shape[1:] for tensor in model.inputs] if input_shapes is None else input_shapes
     inputs = [
-        keras.KerasTensor((None, *shape), tensor.dtype) for shape, tensor in zip(shapes, model.inputs, strict=True)
+        keras.KerasTensor((tensor.shape[0], *shape), tensor.dtype)
+        for shape, tensor in zip(shapes, model.inputs, strict=True)
     ]
-    calls = []
+    calls: list[Call] = []
 
-    def record(operation: Any):
+    def record(operation: Any, outer_training: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
-            inner = getattr(operation, "_functional", None) or operation  # a Sequential holds a functional model
-            if hasattr(inner, "_run_through_graph"):
-                return inner._run_through_graph(args[0], record)
+            # As in Keras, what a nested model is called with overrides what its layers were called with.
+            training = kwargs.get("training") if outer_training is None else outer_training
+            inner = _graph_of(operation)
+            if is_functional(inner):
+                return run(inner, args[0] if args else kwargs["inputs"], training)
             outputs = operation.compute_output_spec(*args, **kwargs)
-            calls.append(Call(operation, _tensors((args, kwargs)), _tensors(outputs), kwargs.get("training")))
+            calls.append(Call(operation, _tensors((args, kwargs)), _tensors(outputs), training))
             return outputs
 
         return call
 
-    outputs = model._run_through_graph(keras.tree.pack_sequence_as(model._inputs_struct, inputs), record)
+    def run(graph: Any, tensors: Any, training: Any = None) -> Any:
+        if isinstance(tensors, dict) and not isinstance(graph.input, dict):
+            tensors = [tensors[tensor.name] for tensor in graph.inputs]
+        return graph._run_through_graph(tensors, lambda operation: record(operation, training))
+
+    outputs = run(model, inputs)
     return Trace(inputs, _tensors(outputs), calls)
+
+
+def _graph_of(model: Any) -> Any:
+    """Returns the functional model that a built sequential one holds; anything else as it is."""
+    return (model._functional or model) if isinstance(model, keras.Sequential) else model
 
 
 def _tensors(structure: Any) -> list[Any]:
@@ -105,17 +128,19 @@ def nested(model: keras.Model) -> list[str]:
     return [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
 
 
-def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """Returns a model's layers, those within its layers and models among them."""
-    return list(model._flatten_layers(include_self=False))
+def all_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Returns the layers within a model or layer, at every depth, without itself."""
+    return layer._flatten_layers(include_self=False)
 
 
 def producer(tensor: Any) -> Any:
-    """Returns the operation that gives a model's symbolic tensor, which may be a model in the model."""
+    """Returns the operation that computes a model's symbolic tensor; it may be a nested model."""
     return tensor._keras_history.operation
 
 
 def last_operation(model: keras.Model) -> Any:
-    """Returns the operation that gives a model's first output, from within the model that may give it."""
-    last = producer(model.outputs[0])
-    return last_operation(last) if isinstance(last, keras.Model) else last
+    """Returns the operation that computes a model's first output; never a nested model, but the operation within it."""
+    operation, _, index = model.outputs[0]._keras_history
+    while isinstance(operation, keras.Model) and (outputs := getattr(operation, "outputs", None)):
+        operation, _, index = outputs[index]._keras_history
+    return operation

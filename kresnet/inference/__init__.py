@@ -1,1 +1,1 @@
-"""Networks at work, in whatever form they are kept."""
+"""Runs networks, in any form in which they are stored."""

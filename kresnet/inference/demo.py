@@ -1,4 +1,4 @@
-"""A page on this machine that shows what a .tflite file says of pictures and of the camera."""
+"""A page on this machine that shows how a .tflite file classifies pictures and what the camera sees."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ import numpy as np
 
 from kresnet import checks
 from kresnet.data import images
-from kresnet.inference.tflite_file import TFLiteModel
+from kresnet.inference.tflite_file import TFLiteFile
 
 _PAGES = Path(__file__).parent / "pages"
-_LUMA = np.float32([0.299, 0.587, 0.114])  # ITU-R BT.601: red, green and blue in a grey pixel
+_LUMA = np.float32([0.299, 0.587, 0.114])  # ITU-R BT.601: weights of red, green and blue in a grey pixel
 _POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
 
 
 class Demo(http.server.ThreadingHTTPServer):
-    """Serves the page, and runs the file on the pixels that the page sends; only this machine reaches it.
+    """Serves the page and classifies the pixels that it sends; can be reached from this machine only.
 
-    The page decodes pictures, turns them upright, crops and scales them: what its canvas shows is what the file gets.
+    The page decodes pictures, rotates them upright, crops and scales them: its canvas shows what the network sees.
 
     Attributes:
-        url: where the page is.
-        model: the file as a `kresnet.tflite.TFLiteModel`.
-        labels: the classes' names.
+        url: the address of the page.
+        model: the file as a `TFLiteFile`.
+        labels: the class names in order.
 
     Args:
-        path: a `.tflite` that takes RGB or grey pixels, 0 to 255, and gives probabilities.
-        labels: a text file of one class a line. Default: the names inside the `.tflite`, else the classes' numbers.
-        port: 0 to 65535; 0: any that is free.
-        threads: CPU threads of a run, at least 1.
-        crop_fraction: part of a picture's shorter side that is shown to the network, in (0, 1]. Default: 0.875, and 1
-            below 64 pixels, as in `kresnet.data.load`.
+        path: a `.tflite` that takes RGB or grey pixels, 0 to 255, and returns probabilities.
+        labels: a text file with one class per line. Default: the names inside the `.tflite`, else the class numbers.
+        port: 0 to 65535; 0 means any free port.
+        threads: CPU threads that a run may use, at least 1.
+        crop_fraction: fraction of a picture's shorter side that the network sees, in (0, 1]. Default: 0.875, or 1 for
+            inputs below 64 pixels, as in `kresnet.data.load`.
 
     Raises:
-        ValueError: if the file is no such classifier, the labels are not as many as its classes, or the port is taken.
+        ValueError: if the file is not such a classifier, there are not as many labels as classes, or the port is taken.
     """
 
     daemon_threads = True
@@ -58,15 +58,15 @@ class Demo(http.server.ThreadingHTTPServer):
     ):
         import jinja2
 
-        self.model = TFLiteModel(path, threads)
+        self.model = TFLiteFile(path, threads)
         height, width, channels = shape = self.model.image_shape
         fits = height > 0 and width > 0 and channels in (1, 3)
-        checks.require(fits, f"{path} must take images of one size with 1 or 3 channels", image_shape=shape)
+        checks.require(fits, f"{path} must take images of a fixed size with 1 or 3 channels", image_shape=shape)
         if crop_fraction is None:
             crop_fraction = images.central_share(min(height, width))
         checks.number("crop_fraction", crop_fraction, 0.01, 1.0001, "a fraction in (0, 1]")
         self.labels = self._names(labels)
-        self._lock = threading.Lock()  # the interpreter is for one thread
+        self._lock = threading.Lock()  # the interpreter is not thread-safe
         page = jinja2.Environment(loader=jinja2.FileSystemLoader(_PAGES), autoescape=True).get_template("demo.html")
         text = page.render(
             name=Path(path).name,
@@ -86,7 +86,7 @@ class Demo(http.server.ThreadingHTTPServer):
             super().__init__(("127.0.0.1", port), _Handler)
         except OSError as error:
             raise ValueError(f"The port cannot be opened: {error.strerror}. Received: port={port}") from None
-        # A page elsewhere can have its own name resolve to this address, but its requests bear that name.
+        # A foreign page can make its own name resolve to this address, but its requests carry that name.
         self.hosts = {f"{name}:{self.server_port}" for name in ("127.0.0.1", "localhost")}
         self.url = f"http://127.0.0.1:{self.server_port}/"
 
@@ -99,28 +99,28 @@ class Demo(http.server.ThreadingHTTPServer):
             raise ValueError(f"The labels cannot be read: {error}. Received: labels={str(file)!r}") from None
         checks.require(
             len(names) == self.model.classes,
-            f"{file} must have a line for each of the {self.model.classes} classes",
+            f"{file} must have one line for each of the {self.model.classes} classes",
             lines=len(names),
         )
         return names
 
     @property
     def request_bytes(self) -> int:
-        """Length of an image as the page sends it: red, green, blue and alpha of every pixel."""
+        """Size of an image as the page sends it: red, green, blue and alpha of every pixel."""
         return 4 * self.model.image_shape[0] * self.model.image_shape[1]
 
     def classify(self, content: bytes) -> dict[str, Any]:
-        """Runs the file on an image.
+        """Classifies an image.
 
         Args:
             content: `request_bytes` bytes, row by row.
 
         Returns:
-            "predictions", the up to five most probable classes in that order as {"label", "probability"};
-            "milliseconds" that the run took.
+            "predictions": the five most probable classes (fewer if there are fewer) in descending order, each as
+            {"label", "probability"}; "milliseconds": how long the run took.
 
         Raises:
-            ValueError: if what comes out are no probabilities.
+            ValueError: if the outputs are not probabilities.
         """
         height, width, channels = self.model.image_shape
         pixels = np.frombuffer(content, "uint8").reshape(height, width, 4)[..., :3]
@@ -133,7 +133,7 @@ class Demo(http.server.ThreadingHTTPServer):
         low, high = float(output.min()), float(output.max())
         checks.require(
             low >= 0 and high <= 1.01,
-            f"{self.model.name} gives no probabilities: export a network that ends in softmax",
+            f"{self.model.name} does not return probabilities: export a network that ends in softmax",
             lowest=low,
             highest=high,
         )
@@ -144,40 +144,40 @@ class Demo(http.server.ThreadingHTTPServer):
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # a camera sends many images over one connection
-    timeout = 60  # seconds that a silent connection is kept
+    timeout = 60  # seconds until a silent connection is closed
     server: Demo
 
     def do_GET(self) -> None:
         if self._from_elsewhere():
-            return self._answer(403, {"error": "Only this machine's own page may ask."})
+            return self._answer(403, {"error": "Only the page on this machine may ask."})
         if self.path not in self.server.pages:
             return self._answer(404, {"error": "There is no such page."})
         return self._send(200, *self.server.pages[self.path])
 
     def do_POST(self) -> None:
         if self._from_elsewhere():
-            return self._answer(403, {"error": "Only this machine's own page may ask."})
+            return self._answer(403, {"error": "Only the page on this machine may ask."})
         if self.path != "/classify":
             return self._answer(404, {"error": "There is no such page."})
         expected = self.server.request_bytes
         if self.headers.get("Content-Length") != str(expected):
-            return self._answer(400, {"error": f"An image is {expected} bytes, red, green, blue and alpha."})
+            return self._answer(400, {"error": f"An image must be {expected} bytes: RGBA for each pixel."})
         content = self.rfile.read(expected)
         if len(content) < expected:
-            return self._answer(400, {"error": "The image broke off."})
+            return self._answer(400, {"error": "The image is incomplete."})
         try:
             return self._answer(200, self.server.classify(content))
         except ValueError as error:
             return self._answer(500, {"error": str(error)})
 
     def _from_elsewhere(self) -> bool:
-        origin = self.headers.get("Origin")  # of a page; programs send none
+        origin = self.headers.get("Origin")  # browsers send it for pages; other programs do not
         allowed = origin is None or origin.removeprefix("http://") in self.server.hosts
         return not allowed or self.headers.get("Host") not in self.server.hosts
 
     def _answer(self, status: int, answer: dict[str, Any]) -> None:
         if status >= 400:
-            self.close_connection = True  # what it sent may not have been read
+            self.close_connection = True  # the rest of the request may not have been read
         self._send(status, "application/json", json.dumps(answer).encode())
 
     def _send(self, status: int, kind: str, content: bytes) -> None:
@@ -191,19 +191,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Logs nothing: a camera sends many images a second."""
+        """Does nothing: a camera sends many images per second."""
 
 
 def serve(path: str | os.PathLike, *, open_browser: bool = False, **options: Any) -> None:
-    """Serves the page until Ctrl-C, and prints where it is.
+    """Serves the page until Ctrl-C is pressed, and prints its address.
 
     Args:
         path: the `.tflite`.
-        open_browser: whether to open the page in this machine's browser.
-        **options: labels, port, threads and crop_fraction, as of `Demo`.
+        open_browser: whether to open the page in the default browser.
+        **options: labels, port, threads and crop_fraction, as for `Demo`.
 
     Raises:
-        ValueError: as `Demo` does.
+        ValueError: as for `Demo`.
     """
     with Demo(path, **options) as demo, contextlib.suppress(KeyboardInterrupt):
         print(f"{demo.model.name} is at {demo.url}; stop with Ctrl-C", flush=True)

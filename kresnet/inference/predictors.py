@@ -1,4 +1,4 @@
-"""Networks in whatever form they are kept, as functions from images to probabilities, and from files to classes."""
+"""Networks in any form in which they are stored, as functions from images to probabilities."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import numpy as np
 
 from kresnet import checks
 from kresnet.data import augment, images
+from kresnet.graph.network import description
 
-# In a run's folder: its options, and the best checkpoint.
+# Files in the folder of a run: its options, and the best checkpoint.
 CONFIG, BEST = "config.json", "best.keras"
 
 
@@ -23,11 +24,11 @@ class Predictor:
     """Anything that classifies images.
 
     Attributes:
-        run: (n, height, width, channels) pixels to (n, classes) probabilities, both NumPy.
-        image_shape: (height, width, channels); height and width are None where they are open.
-        class_names: where it knows them.
-        name: what errors call it.
-        model: the Keras model, where it is one.
+        run: turns images, (n, height, width, channels) pixels, into probabilities, (n, classes), both NumPy arrays.
+        image_shape: (height, width, channels); height and width are None if they are not fixed.
+        class_names: the names of the classes in order; None if they are unknown.
+        name: what error messages call it.
+        model: the Keras model; None if it is stored in another form.
     """
 
     run: Callable[[np.ndarray], np.ndarray]
@@ -38,32 +39,43 @@ class Predictor:
 
 
 def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
-    """Makes a predictor of a Keras model, a `.keras` file, a run's folder, a `.tflite` file or a SavedModel's folder.
+    """Makes a predictor from a network, in whatever form it is stored.
+
+    Args:
+        model: a Keras model, or the path of a `.keras` file, a `.tflite` file, a run's folder or a SavedModel's folder.
+
+    Returns:
+        A predictor whose class names come from the run's options if they are there, else from the description that the
+        Keras model carries (`kresnet_config`), or from the `.tflite`.
 
     Raises:
         ValueError: if there is no such file, or it is none of these.
     """
     if isinstance(model, keras.Model):
         run = model.predict_on_batch
-        return Predictor(lambda x: np.asarray(run(x), "float32"), tuple(model.input_shape[1:]), None, model.name, model)
+        names = description(model).get("labels")
+        shape = tuple(model.input_shape[1:])
+        return Predictor(
+            lambda x: np.asarray(run(x), "float32"), shape, tuple(names) if names else None, model.name, model
+        )
     path = Path(model)
     checks.require(path.exists(), "There is no such file", model=str(model))
     if path.suffix == ".tflite":
-        from kresnet.inference.tflite_file import TFLiteModel
+        from kresnet.inference.tflite_file import TFLiteFile
 
-        lite = TFLiteModel(path, threads=os.cpu_count() or 1)
+        lite = TFLiteFile(path, threads=os.cpu_count() or 1)
         return Predictor(lite, lite.image_shape, tuple(lite.labels) if lite.labels else None, str(path))
     if (path / CONFIG).exists():
         config = json.loads((path / CONFIG).read_text())
-        names = config.get("class_names")
-        return dataclasses.replace(predictor(path / BEST), class_names=tuple(names) if names else None)
+        best, names = predictor(path / BEST), config.get("class_names")
+        return dataclasses.replace(best, class_names=tuple(names)) if names else best
     if (path / "saved_model.pb").exists():
         return _saved_model(path)
     checks.require(path.suffix == ".keras", "Not a .keras, a .tflite, a SavedModel or a run", model=str(model))
     try:
         loaded = keras.saving.load_model(path, compile=False)
     except Exception as error:  # zipfile's, h5py's, JSON's and Keras's own
-        raise ValueError(f"{path} is no whole Keras model: {error} Received: model={str(model)!r}") from None
+        raise ValueError(f"{path} is not a complete Keras model: {error} Received: model={str(model)!r}") from None
     return dataclasses.replace(predictor(loaded), name=str(path))
 
 
@@ -82,7 +94,7 @@ def _saved_model(path: Path) -> Predictor:
     def run(x: np.ndarray) -> np.ndarray:
         return next(iter(serve(**{name: tf.cast(x, spec.dtype)}).values())).numpy()
 
-    run.keep = loaded  # its variables live as long as it does
+    run.keep = loaded  # which owns the variables
     return Predictor(run, tuple(spec.shape[1:]), None, str(path))
 
 
@@ -92,20 +104,20 @@ def predict(
     top: int = 5,
     image_size: int | None = None,
 ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
-    """Classifies image files, seen as in evaluation: the central crop.
+    """Classifies the central crop of image files, as in evaluation.
 
     Args:
-        model: whatever `kresnet.evaluate` takes, of one network.
-        files: paths.
-        top: classes to give, at least 1.
-        image_size: of a network of open size, in pixels.
+        model: one network, in any form that `predictor` takes.
+        files: paths of images.
+        top: number of classes to return, at least 1.
+        image_size: height and width in pixels, for a network without a fixed input size.
 
     Yields:
-        For each file its path, and its likeliest classes with their probabilities, likeliest first. Classes without a
-        name are numbers.
+        For each file its path, and its most likely classes with their probabilities, in that order. A class without a
+        name is called by its number.
 
     Raises:
-        ValueError: if a file is no whole image, or the model's size is open and none is given.
+        ValueError: if a file is not a complete image, or the model has no fixed input size and none is given.
     """
     checks.integer("top", top)
     network = predictor(model)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from kresnet.layers.grouped import GroupedConv2D
@@ -16,7 +17,7 @@ _observing = False
 
 @contextlib.contextmanager
 def observation() -> Iterator[None]:
-    """While it is open, ranges widen to what passes, and nothing is rounded to them."""
+    """While it is open, each range widens to the values that pass, and none of them is rounded."""
     global _observing
     _observing = True
     try:
@@ -29,53 +30,71 @@ def observation() -> Iterator[None]:
 class FakeQuantize(keras.layers.Layer):
     """Rounds a tensor to the 256 steps of an 8-bit range that holds zero.
 
+    Several tensors can share a range: the layer is called on each, and rounds all of them to the union of their ranges.
+
     Args:
         momentum: share of the old range that a training step keeps, in [0, 1).
         limits: a range that never changes, (low, high); None: a moving average of the values' smallest and largest.
+        members: number of tensors that share the range, at least 1.
 
-    The range of the other kind is the non-trainable weights `low` and `high`. It stays while `trainable` is False.
+    Call arguments:
+        inputs: a tensor of any shape.
+        member: which of the members this tensor is, from 0.
+
+    A range without limits is the non-trainable weights `low` and `high`, of shape () for one member and (members,) for
+    several. It stays as it is while `trainable` is False.
     """
 
-    def __init__(self, momentum: float = 0.99, limits: tuple[float, float] | None = None, **kwargs: Any):
+    def __init__(
+        self, momentum: float = 0.99, limits: tuple[float, float] | None = None, members: int = 1, **kwargs: Any
+    ):
         super().__init__(**kwargs)
-        self.momentum, self.limits = momentum, limits and tuple(limits)
+        self.momentum, self.limits, self.members = momentum, limits and tuple(limits), members
 
     def build(self, input_shape):
         if self.limits is None:
-            options = {"shape": (), "initializer": "zeros", "trainable": False, "dtype": "float32"}
+            shape = () if self.members == 1 else (self.members,)
+            options = {"shape": shape, "initializer": "zeros", "trainable": False, "dtype": "float32"}
             self.low, self.high = self.add_weight(name="low", **options), self.add_weight(name="high", **options)
 
-    def call(self, inputs, training=False):
+    def call(self, inputs, member=0, training=False):
         x = ops.cast(inputs, "float32")
         if self.limits is None:
             low, high = ops.convert_to_tensor(self.low), ops.convert_to_tensor(self.high)
             if _observing or (training and self.trainable):
-                low, high = self._updated(ops.stop_gradient(x), low, high)
+                low, high = self._updated(ops.stop_gradient(x), low, high, member)
                 self.low.assign(low)
                 self.high.assign(high)
+            if self.members > 1:
+                low, high = ops.min(low), ops.max(high)
             high = ops.maximum(high, low + 1e-6)  # a tensor that is zero everywhere has a range too
         else:
             low, high = self.limits
         return inputs if _observing else ops.cast(fake_quantize(x, low, high), inputs.dtype)
 
-    def _updated(self, x: Any, low: Any, high: Any) -> tuple[Any, Any]:
+    def _updated(self, x: Any, low: Any, high: Any, member: int) -> tuple[Any, Any]:
         smallest, largest = ops.minimum(ops.min(x), 0.0), ops.maximum(ops.max(x), 0.0)
         if _observing:
-            return ops.minimum(low, smallest), ops.maximum(high, largest)
-        momentum = ops.where(high > low, self.momentum, 0.0)
-        return low * momentum + smallest * (1 - momentum), high * momentum + largest * (1 - momentum)
+            new_low, new_high = ops.minimum(low, smallest), ops.maximum(high, largest)
+        else:
+            kept = ops.where(high > low, self.momentum, 0.0)  # nothing of a range that has seen no values yet
+            new_low, new_high = low * kept + smallest * (1 - kept), high * kept + largest * (1 - kept)
+        if self.members == 1:
+            return new_low, new_high
+        changes = np.arange(self.members) == member
+        return ops.where(changes, new_low, low), ops.where(changes, new_high, high)
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
-        return {**super().get_config(), "momentum": self.momentum, "limits": self.limits}
+        return {**super().get_config(), "momentum": self.momentum, "limits": self.limits, "members": self.members}
 
 
 def fake_quantize(x: Any, low: Any, high: Any) -> Any:
-    """Rounds x, float32, to 256 steps from `low` <= 0 to `high` > 0, moved so that zero is one of them.
+    """Rounds x, float32, to 256 steps from `low` <= 0 to `high` > 0, shifted so that zero is one of them.
 
-    Gradients pass where x lies within the range. TensorFlow's own operator where there is one: its converter knows it.
+    Gradients pass where x lies within the range. On TensorFlow this is its own operator, which its converter knows.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -92,9 +111,9 @@ def _fake_quantize(x: Any, low: Any, high: Any) -> Any:
 
 
 def round_weights(kernel: Any, axes: tuple[int, ...]) -> Any:
-    """Rounds weights to 255 steps symmetric about zero, of one size for all weights along `axes`.
+    """Rounds weights to 255 steps symmetric about zero, with one step size for all weights along `axes`.
 
-    A converter, which takes the largest weight for the last step too, finds these very steps again.
+    The converter finds the same steps again, since it too takes the largest weight for the last one.
     """
     kernel = ops.convert_to_tensor(kernel)
     largest = ops.max(ops.abs(kernel), axis=axes, keepdims=True)

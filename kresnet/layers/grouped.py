@@ -18,8 +18,8 @@ class GroupedConv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D(groups=...)`, with the same weights and numbers, on the fastest kernel that works.
 
     On the TensorFlow backend Keras runs every grouped convolution through XLA, whose filter gradient on a CPU is tens
-    of times slower than TensorFlow's own. Here a probe, once for each dtype, tells whether TensorFlow's kernel works;
-    where it does not (oneDNN off, or a dtype without a kernel), the groups are convolved one by one and concatenated.
+    of times slower than TensorFlow's own. Here a probe for each dtype tells whether TensorFlow's kernel works. Where
+    it does not (oneDNN is off, or has no kernel for the dtype), the groups are convolved one by one and concatenated.
     On a GPU and on the JAX and PyTorch backends this is Keras's layer unchanged.
 
     Args: as `keras.layers.Conv2D`; `data_format="channels_last"` only.
@@ -42,9 +42,9 @@ class GroupedConv2D(keras.layers.Conv2D):
 
 @contextlib.contextmanager
 def native_grouped_convolution() -> Iterator[None]:
-    """While it is open, grouped convolutions trace to TensorFlow's one operator, whatever this machine can run.
+    """While it is open, a grouped convolution is traced as a single TensorFlow operator, even if this machine lacks it.
 
-    For converting a network: a converter reads the graph and never runs its gradient.
+    For converting a network: a converter reads the graph and never runs the operator's gradient.
     """
     global _native_only
     before, _native_only = _native_only, True
@@ -67,7 +67,7 @@ def _grouped_gradient_works(dtype: str) -> bool:
     import tensorflow as tf
 
     @tf.function(jit_compile=False)
-    def gradients(x, kernel):  # arguments, since constants would be folded before any kernel runs
+    def gradients(x, kernel):  # as arguments: constants would be folded before any kernel runs
         with tf.GradientTape() as tape:
             tape.watch([x, kernel])
             y = tf.nn.conv2d(x, kernel, 1, "SAME")
@@ -78,7 +78,8 @@ def _grouped_gradient_works(dtype: str) -> bool:
             gradients(tf.ones((1, 4, 4, 4), dtype), tf.ones((3, 3, 2, 4), dtype))
 
     try:
-        with concurrent.futures.ThreadPoolExecutor(1) as thread:  # eager there, whatever graph is being built here
+        # In a new thread TensorFlow runs eagerly, even if this one is building a graph.
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
             thread.submit(run).result()
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
         return False

@@ -14,9 +14,8 @@ from keras import ops
 class VarianceScaling(keras.initializers.VarianceScaling):
     """Keras's VarianceScaling, drawn by NumPy.
 
-    On the JAX backend Keras's own compiles a program for every weight shape, which is most of the time that building a
-    network takes. The distributions are the same and the numbers differ; one seed gives the same numbers under every
-    backend.
+    On the JAX backend Keras's own compiles a program for every weight shape, which takes most of the time of building a
+    network. The distributions are the same, the numbers are not. One seed gives the same numbers on every backend.
 
     Args: as `keras.initializers.VarianceScaling`.
     """
@@ -35,7 +34,7 @@ class VarianceScaling(keras.initializers.VarianceScaling):
             if self.distribution == "truncated_normal":
                 while (outside := np.abs(values) > 2).any():
                     values[outside] = rng.standard_normal(np.count_nonzero(outside), dtype="float32")
-                variance /= 0.87962566103423978**2  # the variance that cutting at two deviations leaves
+                variance /= 0.87962566103423978**2  # the variance of what lies within two standard deviations
             values *= np.float32(math.sqrt(variance))
         return ops.convert_to_tensor(values, dtype=dtype or keras.config.floatx())
 

@@ -1,4 +1,4 @@
-"""What is exported computes what the network computes, says what it is, and is written whole or not at all."""
+"""What is exported computes what the network computes, describes itself, and is written completely or not at all."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from kresnet import cli
 from kresnet.data.samples import natural_images
 from kresnet.deploy.export import description_of
 from kresnet.graph.fold import fold_batch_norm
-from kresnet.inference.tflite_file import TFLiteModel
+from kresnet.inference.tflite_file import TFLiteFile
 
 TINY = {"depths": (1, 1), "widths": (8, 16), "classes": 5, "input_shape": (32, 40, 3)}
 X = natural_images(8, (32, 40, 3))
@@ -60,7 +60,7 @@ def test_both_forms_agree_with_keras(fields, tmp_path):
     model = kresnet.ResNet(**TINY, **fields)
     expected = keras.ops.convert_to_numpy(model(X.astype("float32")))
     file = kresnet.export(model, tmp_path / "new" / "model.tflite", latency=False)
-    np.testing.assert_allclose(TFLiteModel(file)(X), expected, atol=1e-5)
+    np.testing.assert_allclose(TFLiteFile(file)(X), expected, atol=1e-5)
     folder = kresnet.export(model, tmp_path / "model")
     np.testing.assert_allclose(serve(folder, X), expected, atol=1e-5)
     assert proof(file)["xnnpack_partitions"] == 1
@@ -69,12 +69,12 @@ def test_both_forms_agree_with_keras(fields, tmp_path):
 
 
 def test_a_tflite_has_a_static_batch_and_names(tiny, tmp_path):
-    one = TFLiteModel(kresnet.export(tiny, tmp_path / "one.tflite", latency=False))
+    one = TFLiteFile(kresnet.export(tiny, tmp_path / "one.tflite", latency=False))
     assert one.interpreter.get_signature_list() == {"serving_default": {"inputs": ["image"], "outputs": ["probs"]}}
     assert one.interpreter.get_input_details()[0]["dtype"] == np.uint8
     assert one.batch_size == 1
-    four = TFLiteModel(kresnet.export(tiny, tmp_path / "four.tflite", batch_size=4, latency=False))
-    any_number = TFLiteModel(kresnet.export(tiny, tmp_path / "any.tflite", batch_size=None, latency=False))
+    four = TFLiteFile(kresnet.export(tiny, tmp_path / "four.tflite", batch_size=4, latency=False))
+    any_number = TFLiteFile(kresnet.export(tiny, tmp_path / "any.tflite", batch_size=None, latency=False))
     assert (four.batch_size, any_number.batch_size) == (4, None)
     for other in (four, any_number):
         np.testing.assert_allclose(other(X[:7]), one(X[:7]), atol=1e-6)
@@ -88,10 +88,10 @@ def test_a_network_without_preprocessing_or_softmax_is_exported_as_it_is(tmp_pat
     assert about["input"]["mean"] == [123.675, 116.28, 103.53]
     assert about["output"]["name"] == "logits"
     x = np.random.default_rng(0).standard_normal((3, 32, 40, 3)).astype("float32")
-    np.testing.assert_allclose(TFLiteModel(file)(x), bare(x), atol=1e-4)
+    np.testing.assert_allclose(TFLiteFile(file)(x), bare(x), atol=1e-4)
     features = kresnet.ResNet(**{**TINY, "include_top": False})
     file = kresnet.export(features, tmp_path / "features.tflite", latency=False)
-    np.testing.assert_allclose(TFLiteModel(file)(X), features(X.astype("float32")), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(TFLiteFile(file)(X), features(X.astype("float32")), rtol=1e-4, atol=1e-4)
 
 
 def test_the_description_says_what_goes_in_and_out_and_was_measured(tmp_path):
@@ -102,7 +102,7 @@ def test_the_description_says_what_goes_in_and_out_and_was_measured(tmp_path):
     assert about["network"] == "resnet50"
     assert about["paper"] == "https://arxiv.org/abs/1512.03385"
     assert (about["weights"], about["top1"]) == ("random", 0.2)
-    assert about["labels"] == labels == TFLiteModel(file).labels
+    assert about["labels"] == labels == TFLiteFile(file).labels
     assert about["input"]["shape"] == [1, 32, 40, 3]
     assert (about["input"]["dtype"], about["input"]["channels"], about["input"]["range"]) == ("uint8", "RGB", [0, 255])
     numbers = about["proof"]
@@ -115,6 +115,20 @@ def test_the_description_says_what_goes_in_and_out_and_was_measured(tmp_path):
     assert min(numbers["latency_ms"].values()) > 0
 
 
+def test_what_the_model_knows_about_itself_goes_into_the_file(tmp_path):
+    model = kresnet.ResNet(**TINY)
+    model.describe(labels=["a", "b", "c", "d", "e"], paper="1512.03385", weights="trained.npz")
+    file = kresnet.export(model, tmp_path / "x.tflite", latency=False)
+    about = json.loads((tmp_path / "x.json").read_text())
+    assert about["labels"] == TFLiteFile(file).labels == ["a", "b", "c", "d", "e"]
+    assert (about["weights"], about["paper"]) == ("trained.npz", "https://arxiv.org/abs/1512.03385")
+    kresnet.export(model, file, labels=["v", "w", "x", "y", "z"], latency=False)
+    assert TFLiteFile(file).labels == ["v", "w", "x", "y", "z"]
+    model.describe(labels=["of", "another", "head"])
+    kresnet.export(model, file, latency=False)
+    assert TFLiteFile(file).labels is None
+
+
 def test_int8_reads_digits_as_the_network_does(digits, tmp_path):
     model, images, labels = digits
     test = images[1400:], labels[1400:]
@@ -125,7 +139,7 @@ def test_int8_reads_digits_as_the_network_does(digits, tmp_path):
     assert numbers["top1_agreement"]["value"] >= 0.95
     accuracy = {side: share["value"] for side, share in numbers["accuracy"].items()}
     assert accuracy["keras"] == pytest.approx(np.mean(model.predict(test[0], verbose=0).argmax(1) == test[1]))
-    assert accuracy["file"] == pytest.approx(np.mean(TFLiteModel(file)(test[0]).argmax(1) == test[1]))
+    assert accuracy["file"] == pytest.approx(np.mean(TFLiteFile(file)(test[0]).argmax(1) == test[1]))
     assert accuracy["keras"] > 0.9
     assert abs(accuracy["keras"] - accuracy["file"]) < 0.02
     assert numbers["accuracy"]["file"]["images"] == 397
@@ -143,7 +157,7 @@ def test_int8_files_take_pixels_as_they_are_however_dark_the_calibration(digits,
     files = {}
     for io, scale in (("uint8", (1.0, 0)), ("int8", (1.0, -128)), ("float32", (0.0, 0))):
         settings = {"quantize": "int8", "calibration": dark, "io": io, "agreement": 0, "latency": False}
-        files[io] = TFLiteModel(kresnet.export(model, tmp_path / f"{io}.tflite", **settings))
+        files[io] = TFLiteFile(kresnet.export(model, tmp_path / f"{io}.tflite", **settings))
         assert files[io].interpreter.get_input_details()[0]["quantization"] == scale
         assert files[io].interpreter.get_output_details()[0]["dtype"] == (np.int8 if io == "int8" else np.float32)
     np.testing.assert_allclose(files["int8"](images[:20]), files["uint8"](images[:20]), atol=1 / 128)
@@ -156,7 +170,7 @@ def test_a_quantization_aware_network_needs_no_calibration(digits, tmp_path):
     model, images, _ = digits
     aware = quantize_aware(model, images[:256])
     file = kresnet.export(aware, tmp_path / "x.tflite", quantize="int8", verify=images[1400:], latency=False)
-    assert TFLiteModel(file).interpreter.get_input_details()[0]["dtype"] == np.uint8
+    assert TFLiteFile(file).interpreter.get_input_details()[0]["dtype"] == np.uint8
     assert proof(file)["top1_agreement"]["value"] >= 0.95
 
 
@@ -200,7 +214,7 @@ def test_a_model_around_a_model_is_exported(tiny, tmp_path):
     image = keras.Input((32, 40, 3))
     outer = keras.Model(image, tiny(keras.layers.RandomFlip()(image)))
     file = kresnet.export(outer, tmp_path / "x.tflite", latency=False)
-    np.testing.assert_allclose(TFLiteModel(file)(X), tiny(X.astype("float32")), atol=1e-5)
+    np.testing.assert_allclose(TFLiteFile(file)(X), tiny(X.astype("float32")), atol=1e-5)
 
 
 def test_arguments_are_checked(tiny, tmp_path):
@@ -217,8 +231,8 @@ def test_arguments_are_checked(tiny, tmp_path):
     refuses(r'io="int8" needs quantize="int8"', io="int8")
     refuses(r"Received: io='uint16'", io="uint16")
     refuses(r"Received: batch_size=0", batch_size=0)
-    refuses(r"5 classes, one each. Received: number=2", labels=["a", "b"])
-    refuses(r"names of one line. Received: labels=\['a\\nb'\]", labels=["a\nb", *"cdef"])
+    refuses(r"each of the network\'s 5 classes. Received: number=2", labels=["a", "b"])
+    refuses(r"one line of text. Received: labels=\['a\\nb'\]", labels=["a\nb", *"cdef"])
     refuses(r"Received: agreement=2", quantize="dynamic", verify=X, agreement=2)
     refuses(r"Received: tolerance=-1", tolerance=-1)
     refuses(r"fills in. Received: description=\['proof'\]", description={"proof": 1})
@@ -261,7 +275,7 @@ def test_a_saved_model_is_replaced_whole_and_nothing_else_is(tiny, tmp_path):
     other = tmp_path / "photos"
     other.mkdir()
     (other / "holiday.jpg").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"something else than a SavedModel"):
+    with pytest.raises(ValueError, match=r"something other than a SavedModel"):
         kresnet.export(tiny, other)
 
 
@@ -289,7 +303,7 @@ def test_the_command_exports_a_file_and_prints_the_proof(digits, tmp_path, capsy
     assert "(given)" in printed
     assert re.search(r"accuracy of file: \d+\.\d+% \(\d", printed)
     assert f"wrote {out} and {tmp_path / 'digits.json'}" in printed
-    classify = TFLiteModel(out)
+    classify = TFLiteFile(out)
     assert classify.labels[3] == "digit 3"
     assert classify(images[:2]).shape == (2, 10)
     assert cli.main(["export", str(out), "--out", str(tmp_path / "again.tflite")]) == 2

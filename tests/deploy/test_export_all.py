@@ -14,6 +14,7 @@ import kresnet
 from kresnet.data.samples import natural_images
 from kresnet.deploy import lint
 from kresnet.deploy.export import description_of
+from kresnet.inference.tflite_file import TFLiteFile
 
 # What LiteRT runs them with: nothing that is not built in, and nothing that shapes are computed with at run time.
 OPERATORS = {
@@ -35,9 +36,10 @@ def test_every_network_goes_out(key, tmp_path):
     keras.utils.set_random_seed(0)
     size = 2 * kresnet.get_builder(key).spec.stride  # at one pixel a mean would be a reshape
     model = shallow(key, size, classes=10)
+    allowed = OPERATORS | ({"RESHAPE", "TRANSPOSE"} if key.startswith("vgg") else set())  # they flatten their last map
     for quantize in (None, "int8"):
         file, proof = export(model, tmp_path, quantize)
-        assert set(proof["operators"]) <= OPERATORS
+        assert set(proof["operators"]) <= allowed
         assert proof["xnnpack_partitions"] == 1
         if quantize is None:
             assert proof["images"] == 64
@@ -54,4 +56,4 @@ def test_whole_networks_go_out_at_224_pixels(key, tmp_path):
     assert proof["images"] == 64
     assert 0 < proof["logits"]["largest_of_deviation"] <= 1e-4
     file, _ = export(model, tmp_path, "int8")
-    assert {op.name for op in lint.operators(file.read_bytes())} <= OPERATORS
+    assert {op.name for op in lint.operators(TFLiteFile(file))} <= OPERATORS

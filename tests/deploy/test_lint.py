@@ -8,7 +8,7 @@ import tensorflow as tf
 import kresnet
 from kresnet.data.samples import natural_images
 from kresnet.deploy import convert, lint
-from kresnet.inference.tflite_file import TFLiteModel
+from kresnet.inference.tflite_file import TFLiteFile
 
 TINY = {"depths": (1, 1), "widths": (8, 16), "classes": 5, "input_shape": (32, 32, 3)}
 MOBILE = {"table": ((1, 8, 1, 1), (4, 16, 2, 2), (4, 24, 2, 2)), "stem_width": 8, "head_width": 32, "classes": 5}
@@ -21,6 +21,10 @@ def names(model):
 
 def converted(model, batch_size=1, **settings):
     return convert.to_tflite(model, batch_size=batch_size, **settings)
+
+
+def unloaded(content):
+    return TFLiteFile(content, name="a.tflite", load=False)
 
 
 def test_operators_that_are_not_built_in_are_errors():
@@ -38,7 +42,7 @@ def test_operators_that_are_not_built_in_are_errors():
     with pytest.raises(
         ValueError, match=r"a\.tflite: operator FlexMatrixInverse of layer 'special' is not built into LiteRT"
     ):
-        lint.check(converter.convert(), "a.tflite", layers=names(model))
+        lint.check(unloaded(converter.convert()), layers=names(model))
 
 
 def test_variables_are_errors():
@@ -54,15 +58,15 @@ def test_variables_are_errors():
     converter = tf.lite.TFLiteConverter.from_concrete_functions([module.__call__.get_concrete_function()], module)
     converter.experimental_enable_resource_variables = True
     with pytest.raises(ValueError, match=r"operator (VAR_HANDLE|CALL_ONCE) of layer .* keeps a variable"):
-        lint.check(converter.convert(), "a.tflite")
+        lint.check(unloaded(converter.convert()))
 
 
 def test_shapes_that_are_not_fixed_are_errors_where_they_must_be():
     model = kresnet.ResNet(**TINY)
     content = converted(model, batch_size=None)
     with pytest.raises(ValueError, match=r"a\.tflite: a tensor of layer .* not fixed: \[-1, "):
-        lint.check(content, "a.tflite", layers=names(model))
-    lint.check(content, "a.tflite", static=False)
+        lint.check(unloaded(content), layers=names(model))
+    lint.check(unloaded(content), static=False)
 
 
 def test_numbers_that_are_not_finite_are_errors_that_name_the_layer():
@@ -71,7 +75,7 @@ def test_numbers_that_are_not_finite_are_errors_that_name_the_layer():
     conv = model.get_layer("stage3_block1_conv2")
     conv.set_weights([np.full_like(conv.get_weights()[0], np.nan)])
     with pytest.raises(ValueError, match=r"not finite, from operator CONV_2D of layer 'stage3_block1_act2' on"):
-        lint.check(converted(model), "a.tflite", layers=names(model))
+        lint.check(unloaded(converted(model)), layers=names(model))
 
 
 @pytest.mark.parametrize("route", ["concrete function", "saved model"])
@@ -83,9 +87,9 @@ def test_routes_that_silently_end_in_nan_are_errors(route, tmp_path):
     else:
         concrete = tf.function(model).get_concrete_function(tf.TensorSpec((1, 32, 32, 3)))
         content = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model).convert()
-    assert np.isnan(TFLiteModel(content)(X)).all()
+    assert np.isnan(TFLiteFile(content)(X)).all()
     with pytest.raises(ValueError, match=r"a\.tflite: operator VAR_HANDLE of layer .* keeps a variable"):
-        lint.check(content, "a.tflite")
+        lint.check(unloaded(content))
 
 
 def test_integers_without_a_range_are_errors_that_name_the_layer():
@@ -94,24 +98,24 @@ def test_integers_without_a_range_are_errors_that_name_the_layer():
     dead = model.get_layer("stage2_block1_se_reduce")
     dead.set_weights([dead.get_weights()[0], np.full_like(dead.get_weights()[1], -1e4)])
     with pytest.raises(ValueError, match=r"operator CONV_2D of layer 'stage2_block1_se_reduce' gave zero for all"):
-        lint.check(converted(model, quantize="int8", calibration=X), "a.tflite", layers=names(model))
+        lint.check(unloaded(converted(model, quantize="int8", calibration=X)), layers=names(model))
 
 
 def test_a_file_that_does_not_load_is_an_error():
     with pytest.raises(ValueError, match="LiteRT cannot load"):
-        TFLiteModel(converted(kresnet.ResNet(**TINY))[:-100])
+        TFLiteFile(converted(kresnet.ResNet(**TINY))[:-100])
 
 
 def test_what_splits_the_file_is_named():
     model = kresnet.MobileNetV2(**MOBILE, input_shape=(32, 32, 3), activation="hard_swish")
     integers = {"quantize": "int8", "calibration": X}
-    (slow,) = lint.check(converted(model, **integers), "a.tflite", layers=names(model))
+    file = unloaded(converted(model, **integers))
+    (slow,) = lint.check(file, layers=names(model))
     assert "HARD_SWISH (" in slow
     assert "such as 'stem_act'" in slow
-    parts = lint.partitions(TFLiteModel(converted(model, **integers)))
-    assert f"runs a.tflite in {parts} parts" in slow
-    assert parts > 3
-    assert lint.check(converted(model), "a.tflite") == []
+    assert f"runs a.tflite in {len(file.partitions)} parts" in slow
+    assert len(file.partitions) > 3
+    assert lint.check(unloaded(converted(model))) == []
 
 
 def test_slow_forms_are_warned_of_before_they_are_made():

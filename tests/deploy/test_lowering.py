@@ -6,14 +6,14 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from test_deploy import assert_same_function, randomise
+from rewriting import assert_same_function, randomise
 
 import kresnet
 from kresnet.data.samples import natural_images
 from kresnet.deploy import convert, lint
 from kresnet.deploy.lowering import lower
 from kresnet.graph.fold import fold_batch_norm
-from kresnet.inference.tflite_file import TFLiteModel
+from kresnet.inference.tflite_file import TFLiteFile
 from kresnet.layers import EdgePadding2D
 
 TINY = {"depths": (1, 1), "widths": (8, 16), "classes": 5, "input_shape": (32, 32, 3)}
@@ -29,8 +29,9 @@ def _seed():
 def operators(model, form):
     lowered = lower(fold_batch_norm(model), integer=form == "int8")
     content = convert.to_tflite(lowered, **FORMS[form])
-    assert lint.partitions(TFLiteModel(content)) == 1
-    return lint.operators(content, [layer.name for layer in model.layers])
+    file = TFLiteFile(content)
+    assert len(file.partitions) == 1
+    return lint.operators(file, [layer.name for layer in model.layers])
 
 
 @pytest.mark.parametrize("integer", [False, True])
@@ -69,14 +70,17 @@ def test_a_rescaling_is_folded_only_where_that_is_right():
     depthwise = around([rescaling(), keras.layers.DepthwiseConv2D(3)])
     edges = around([rescaling(), EdgePadding2D(1), keras.layers.Conv2D(4, 3)])  # would be right too; nobody needs it
     between = around([rescaling(), keras.layers.ReLU(), keras.layers.Conv2D(4, 3)])
+    channels = around(
+        [rescaling(), keras.layers.ZeroPadding2D(((0, 0), (1, 2)), "channels_first"), keras.layers.Conv2D(4, 3)]
+    )
     zero = around([keras.layers.Rescaling([0.1, 0.0, 0.3], 1.0), keras.layers.Conv2D(4, 3)])
     image = keras.Input((8, 8, 3))
     x = rescaling()(image)
     twice = keras.Model(image, ops.add(keras.layers.Conv2D(3, 3, padding="same")(x), x))
-    for model in (folds, depthwise, edges, between, zero, twice):
+    for model in (folds, depthwise, edges, between, channels, zero, twice):
         assert_same_function(model, lower(model, False))
     assert [np.all(factor(model) == 1.0) for model in (folds, depthwise)] == [True, True]
-    assert not any(np.all(factor(model) == 1.0) for model in (edges, between, zero, twice))
+    assert not any(np.all(factor(model) == 1.0) for model in (edges, between, channels, zero, twice))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -107,7 +111,7 @@ def test_a_depthwise_convolution_stays_one(form):
 @pytest.mark.parametrize(
     "fields",
     [
-        {"expansion": 1, "stem": "conv3", "shortcut": "pad"},  # strided slices
+        {"expansion": 1, "stem": "conv3", "shortcut": "pad"},  # average pooling of single pixels
         {"shortcut": "avg_conv"},  # int8 average pooling
         {"preactivation": True},  # padding with the edge
     ],

@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_sample_image
 
 import kresnet
-from kresnet.inference.tflite_file import TFLiteModel
+from kresnet.inference.tflite_file import TFLiteFile
 
 LABELS = ["flower", "temple", "Katze", "chien", "鳥"]
 TINY = {"depths": (1, 1), "widths": (8, 16), "classes": 5, "input_shape": (64, 64, 3)}
@@ -64,7 +64,7 @@ def test_labels_are_lines_of_a_file_in_the_archive(files):
     for file in files[1].values():
         with zipfile.ZipFile(io.BytesIO(file.read_bytes())) as archive:
             assert archive.read("labels.txt").decode().split("\n") == [*LABELS, ""]
-        assert TFLiteModel(file).labels == LABELS
+        assert TFLiteFile(file).labels == LABELS
 
 
 def test_the_flatbuffer_says_what_goes_in(files):

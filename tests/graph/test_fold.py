@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from rewriting import NETWORKS, TINY, assert_same_function, norms, outputs, randomise, same_weights
 from test_processes import python
 
 import kresnet
@@ -17,56 +18,6 @@ from kresnet.layers import activation, conv, norm
 from kresnet.layers.grouped import GroupedConv2D
 
 RNG = np.random.default_rng(0)
-TINY = {"depths": (1, 2), "widths": (8, 16), "classes": 5, "input_shape": (32, 40, 3)}
-# A table with every kind of block: without expansion, with a shortcut, and with a stride.
-MOBILE = {"table": ((1, 8, 1, 1), (4, 16, 2, 2)), "stem_width": 8, "head_width": 32, "classes": 5}
-SE = {**MOBILE, "table": ((1, 8, 1, 1, 3, 0.25), (4, 16, 2, 2, 5, 0.25))}
-NETWORKS = {
-    "post-activation": (kresnet.ResNet, TINY),
-    "basic, option A": (kresnet.ResNet, {**TINY, "expansion": 1, "stem": "conv3", "shortcut": "pad"}),
-    "D": (kresnet.ResNet, {**TINY, "stem": "deep", "shortcut": "avg_conv"}),
-    "SE": (kresnet.ResNet, {**TINY, "se_reduction": 4}),
-    "ResNeXt": (kresnet.ResNet, {**TINY, "groups": 4}),
-    "V2": (kresnet.ResNet50V2, TINY),
-    "WRN": (kresnet.WRN16_8, {"depths": (2,), "widths": (16,), "dropout_rate": 0.1, "input_shape": (16, 16, 3)}),
-    "MobileNetV1": (kresnet.MobileNetV1, {"input_shape": (32, 32, 3), "alpha": 0.25, "classes": 5}),
-    "MobileNetV2": (kresnet.MobileNetV2, {**MOBILE, "input_shape": (32, 32, 3)}),
-    "EfficientNet": (kresnet.EfficientNetB0, {**SE, "input_shape": (32, 32, 3)}),
-    "Lite": (kresnet.EfficientNetLite0, {**MOBILE, "input_shape": (32, 32, 3)}),
-    "features": (kresnet.MobileNetV2, {**MOBILE, "input_shape": (32, 32, 3), "features": True}),
-}
-
-
-def randomise(model):
-    """Gives every norm statistics and parameters that an untrained one does not have: folding must use all of them."""
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            for weight in layer.weights:
-                positive = weight.name in ("gamma", "moving_variance")
-                values = RNG.uniform(0.5, 1.5, weight.shape) if positive else 0.3 * RNG.standard_normal(weight.shape)
-                weight.assign(values)
-    return model
-
-
-def norms(model):
-    return [layer.name for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-
-
-def outputs(model, images):
-    return {str(key): ops.convert_to_numpy(y) for key, y in keras.tree.flatten_with_path(model(images, training=False))}
-
-
-def assert_same_function(model, folded, tolerance=1e-5):
-    images = RNG.integers(0, 256, (4, *model.inputs[0].shape[1:])).astype("float32")
-    expected, got = outputs(model, images), outputs(folded, images)
-    assert expected.keys() == got.keys()
-    for key, y in expected.items():
-        assert y.std() > 0
-        assert np.abs(got[key] - y).max() <= tolerance * y.std(), key
-
-
-def same_weights(before, after):
-    return all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -115,12 +66,12 @@ def test_a_deep_network_folded_is_as_near_its_function_as_it_was():
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in ("V2", "WRN")])
-def test_every_norm_behind_a_convolution_is_folded(name):
+def test_every_norm_after_a_convolution_is_folded(name):
     build, fields = NETWORKS[name]
     assert norms(fold_batch_norm(build(**fields))) == []
 
 
-def test_preactivation_networks_keep_the_norms_behind_sums_and_poolings():
+def test_preactivation_networks_keep_the_norms_after_sums_and_poolings():
     kept = norms(fold_batch_norm(kresnet.ResNet50V2(**TINY)))
     assert kept == ["stage2_block1_norm1", "stage3_block1_norm1", "stage3_block2_norm1", "head_norm"]
 
@@ -294,7 +245,7 @@ def test_on_jax():
         """
         import keras
         from kresnet.graph.fold import fold_batch_norm
-        from test_deploy import NETWORKS, assert_same_function, norms, randomise
+        from rewriting import NETWORKS, assert_same_function, norms, randomise
         for name in ("ResNeXt", "EfficientNet"):
             build, fields = NETWORKS[name]
             model = randomise(build(**fields, classifier_activation=None))

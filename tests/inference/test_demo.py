@@ -1,4 +1,4 @@
-"""The demo's server classifies what its own page sends, and answers nobody else."""
+"""The demo server classifies what its own page sends, and answers nobody else."""
 
 import concurrent.futures
 import contextlib
@@ -51,7 +51,7 @@ def test_answers(demo):
     assert json.loads(answer)["milliseconds"] > 0
 
 
-def test_a_grey_network(tmp_path):
+def test_a_network_for_grey_images(tmp_path):
     kresnet.export(network(channels=1), tmp_path / "grey.tflite")
     with Demo(tmp_path / "grey.tflite", port=0) as demo:
         for colour, pixel in (((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29), ((9, 9, 9), 9)):
@@ -61,7 +61,7 @@ def test_a_grey_network(tmp_path):
 
 
 def test_one_image_at_a_time(demo, monkeypatch):
-    """The interpreter is for one thread, and the server has one a connection."""
+    """The interpreter is not thread-safe, and the server has one thread per connection."""
     running, most, run = [], [], demo.model._run
 
     def watched(images):
@@ -130,20 +130,20 @@ def test_other_requests_are_refused(demo, method, path, body, status):
     assert status == 501 or json.loads(answer)["error"]
 
 
-def test_a_length_that_lies(demo):
-    """Nothing is read of what is too long, and of what breaks off nothing is made."""
+def test_a_wrong_length(demo):
+    """A body that is too long is not read, and an incomplete one is not classified."""
     for length, sent, status in ((10**12, b"", 400), (demo.request_bytes, b"too short", 400)):
         connection = http.client.HTTPConnection("127.0.0.1", demo.server_port, timeout=10)
         with contextlib.closing(connection):
             connection.putrequest("POST", "/classify")
             connection.putheader("Content-Length", length)
             connection.endheaders(sent)
-            connection.sock.shutdown(1)  # no more will come
+            connection.sock.shutdown(1)  # nothing more will be sent
             assert connection.getresponse().status == status
     assert ask(demo, body=rgba(0, 0, 0))[0] == 200
 
 
-def test_the_window_is_evaluation_s(demo, folder, tmp_path):
+def test_the_window_is_that_of_evaluation(demo, folder, tmp_path):
     def window(size, height, width):
         return [int(side) for side in augment.policy(None, size).window(height, width, None)]
 
@@ -175,7 +175,7 @@ def test_nonsense_is_refused(folder, options, received, tmp_path, monkeypatch):
         Demo(folder / "colours.tflite", **{"port": 0} | options)
 
 
-def test_what_gives_no_probabilities_says_so(tmp_path):
+def test_a_network_without_probabilities_is_reported(tmp_path):
     kresnet.export(network(activation=None), tmp_path / "logits.tflite")
     with running(tmp_path / "logits.tflite") as demo:
         status, answer = ask(demo, body=rgba(255, 0, 0))

@@ -1,4 +1,4 @@
-"""The demo's page classifies pictures and the camera's frames."""
+"""The demo page classifies pictures and camera frames."""
 
 import signal
 import subprocess
@@ -18,7 +18,7 @@ from kresnet.data import augment, images
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = write_files(tmp_path_factory.mktemp("demo"))
-    # Upright a red column, blue at its ends, that stands on its side in the file; wider than the window.
+    # Upright it is a red column with blue ends, taller than the window; the file stores it lying on its side.
     pixels = np.zeros((60, 120, 3), "uint8")
     pixels[..., 2] = 255
     pixels[:, 30:90] = 255, 0, 0
@@ -72,7 +72,7 @@ def test_a_chosen_picture(demo, folder, browser):
     assert shares[0] > 90
     script = "return [...document.querySelectorAll('.bar i')].map(bar => parseFloat(bar.style.width))"
     assert browser.execute_script(script) == shares
-    # Upright, and the middle square only: red throughout.
+    # The central square of the upright picture is red throughout.
     seen = browser.execute_script("return [...context.getImageData(0, 0, canvas.width, canvas.height).data]")
     seen = np.reshape(seen, (SIZE, SIZE, 4))
     np.testing.assert_allclose(seen[2:-2, 2:-2], np.broadcast_to([254, 0, 0, 255], (28, 28, 4)), atol=3)
@@ -99,7 +99,7 @@ def test_a_dropped_picture(demo, browser):
 
 
 def test_the_camera(demo, browser):
-    """Chromium's own test pattern; what matters is that frames come, and stop coming."""
+    """Chromium plays a test pattern; what matters is that frames arrive, and stop arriving."""
     page = Page(browser, demo.url)
     button = browser.find_element("id", "camera")
     button.click()
@@ -116,13 +116,13 @@ def test_the_camera(demo, browser):
     page.check()
 
 
-def test_errors_stand_on_the_page(folder, browser):
+def test_errors_appear_on_the_page(folder, browser):
     with running(folder / "colours.tflite") as demo:
         page = Page(browser, demo.url)
         page.choose(folder / "broken.png")
         page.wait(lambda: page.texts("#error") == ["broken.png cannot be read as a picture."])
         page.choose(folder / "red.jpg")
-        page.wait(lambda: page.texts(".label")[:1] == ["0"])  # without names, numbers
+        page.wait(lambda: page.texts(".label")[:1] == ["0"])  # the class number, without names
         assert page.texts("#error") == [""]
         page.check()
 
@@ -130,7 +130,7 @@ def test_errors_stand_on_the_page(folder, browser):
 def test_the_command_and_its_end(folder, browser):
     arguments = [COMMAND, "demo", folder / "colours.tflite", "--labels", folder / "labels.txt"]
 
-    def heed_interrupts():  # a shell's background jobs, which tests may run in, ignore them, and so would the command
+    def heed_interrupts():  # jobs in a shell's background, where tests may run, ignore them, and so would the command
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     options = {"stdout": subprocess.PIPE, "text": True, "preexec_fn": heed_interrupts}
@@ -150,13 +150,13 @@ def test_the_command_and_its_end(folder, browser):
     assert taken.returncode == 2
     assert taken.stderr.endswith(f"Received: port={port}\n")
     page.choose(folder / "red.jpg")
-    page.wait(lambda: page.texts("#error") == ["kresnet demo does not answer. Does it still run?"])
+    page.wait(lambda: page.texts("#error") == ["kresnet demo does not answer. Is it still running?"])
     assert page.texts("#predictions li") == []
-    browser.errors()  # the refused request is one
+    browser.errors()  # discards the refused request
 
 
-def test_the_page_s_pixels_are_nearly_evaluation_s(folder, browser, tmp_path):
-    """A photograph with much detail, which browsers scale by filters of their own. Pillow's differs by 4.4."""
+def test_the_pixels_of_the_page_are_close_to_those_of_evaluation(folder, browser, tmp_path):
+    """On a photograph with much detail, which each browser scales with its own filter. Pillow's differs by 4.4."""
     from sklearn.datasets import load_sample_image
 
     file = tmp_path / "china.png"

@@ -6,21 +6,21 @@ const [canvas, drop, file, button, video, list, state, failure] = [
 const context = canvas.getContext("2d", { willReadFrequently: true });
 const crop = Number(canvas.dataset.crop);
 let stream = null;
-let last = 0; // of several pictures at once, only the last one's answer is shown
+let last = 0; // if several pictures are on their way, only the answer to the last one is shown
 
 async function classify(source, width, height) {
   const scale = crop * Math.min(width / canvas.width, height / canvas.height);
   const [w, h] = [Math.round(scale * canvas.width), Math.round(scale * canvas.height)];
   const [left, top] = [Math.floor((width - w) / 2), Math.floor((height - h) / 2)];
   context.imageSmoothingQuality = "high";
-  context.fillStyle = "white"; // behind what is transparent
+  context.fillStyle = "white"; // under transparent pixels
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.drawImage(source, left, top, w, h, 0, 0, canvas.width, canvas.height);
   drop.classList.add("filled");
   const turn = ++last;
   const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
   const response = await fetch("classify", { method: "POST", body: pixels }).catch(() => {
-    throw new Error("kresnet demo does not answer. Does it still run?");
+    throw new Error("kresnet demo does not answer. Is it still running?");
   });
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error);
@@ -64,7 +64,7 @@ async function picture(blob) {
 }
 
 async function watch() {
-  if (!navigator.mediaDevices) throw new Error("This browser gives pages no camera.");
+  if (!navigator.mediaDevices) throw new Error("This browser does not give pages access to a camera.");
   const own = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } }).catch((error) => {
     throw new Error(`No camera: ${error.message}.`);
   });
@@ -90,7 +90,7 @@ function stop() {
 
 file.addEventListener("change", () => {
   if (file.files.length) picture(file.files[0]).catch(fail);
-  file.value = ""; // the same file may be chosen again
+  file.value = ""; // so that the same file can be chosen again
 });
 button.addEventListener("click", () => (stream ? stop() : watch().catch(fail)));
 for (const kind of ["dragover", "dragleave", "drop"]) {

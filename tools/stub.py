@@ -3,6 +3,8 @@
 import dataclasses
 import inspect
 import pathlib
+import re
+import sys
 
 import kresnet
 from kresnet.models import catalogue
@@ -28,10 +30,10 @@ def text() -> str:
     bases = [getattr(kresnet, name) for name in kresnet.NAMES if _is_builder(name)]
     families = {builder.family.spec: builder for builder in builders}
     specs = [f"from {spec.__module__} import {spec.__name__}" for spec in families]
-    rows = {spec: _row(spec) for spec in families if _row(spec)}
     protocols = [_protocol(builder) for builder in families.values()]
     networks = [_network(builder) for builder in (*bases, *builders)]
-    lines = [*sorted([*imports, *specs, *rows.values()]), "", "__version__: str", ""]
+    kinds = [line for spec in families for line in _kinds(spec)]
+    lines = [*sorted({*imports, *specs, *kinds}), "", "__version__: str", ""]
     return HEAD + "\n".join([*lines, *protocols, *networks]) + "\n"
 
 
@@ -52,10 +54,11 @@ def _import(name: str, place: str) -> str:
     return f"from {package} import {last} as {name}"
 
 
-def _row(spec: type) -> str | None:
-    """Returns the import of the rows that a spec's table holds, where it has one."""
-    holds = any(field.name == "table" for field in dataclasses.fields(spec))
-    return f"from {spec.__module__} import Row" if holds else None
+def _kinds(spec: type) -> list[str]:
+    """Returns the imports of the classes of its module that the types of a spec's fields name, such as `Row`."""
+    names = {name for field in dataclasses.fields(spec) for name in re.findall(r"\w+", field.type)}
+    module = sys.modules[spec.__module__]
+    return [f"from {module.__name__} import {name}" for name in names if isinstance(getattr(module, name, None), type)]
 
 
 def _protocol(builder) -> str:

@@ -1,5 +1,16 @@
-"""Labelled images: sources, decoding, augmentation, and the batches that `fit` takes."""
+"""Labelled images: their sources, decoding one file to pixels, augmentation, and the batches that `fit` takes."""
 
-from kresnet.data.loading import Epochs, load, without_tuning
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kresnet.data.loading import Epochs, load, without_tuning
 
 __all__ = ["Epochs", "load", "without_tuning"]
+
+
+def __getattr__(name: str) -> Any:
+    # Augmentation needs Keras, which takes seconds to import; the demo decodes images without it.
+    if name in __all__:
+        return getattr(importlib.import_module("kresnet.data.loading"), name)
+    raise AttributeError(f"module 'kresnet.data' has no attribute {name!r}")

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from kresnet import checks
-from kresnet.deploy import convert, lint, proof
+from kresnet.deploy import blame, convert, lint, proof
 from kresnet.deploy.task import Task
 from kresnet.inference import predictors
 from kresnet.inference.tflite_file import TFLiteFile
-from kresnet.layers.grouped import native_grouped_convolution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +71,7 @@ def _prove_tflite(task: Task, file: TFLiteFile) -> dict[str, Any]:
         warnings.warn(slow, stacklevel=3)  # for the caller of `export`
 
     def explain() -> str:
-        return proof.blame(file, convert.prepared(task.model, integer=task.quantize == "int8"), task.verify)
+        return blame.worst_layers(file, convert.prepared(task.model, integer=task.quantize == "int8"), task.verify)
 
     numbers = proof.prove(file, task.model, task.verify, task.latency)
     task.limits.check(numbers, str(task.path), explain)
@@ -85,8 +84,9 @@ def _served(task: Task) -> Any:
 
 
 def _write_saved_model(task: Task, path: Path) -> None:
-    with native_grouped_convolution():
-        _served(task).export(path, format="tf_saved_model", verbose=False)
+    # Grouped convolutions as this machine runs them: without oneDNN, TensorFlow refuses to run its own operator once it
+    # is fused with a bias.
+    _served(task).export(path, format="tf_saved_model", verbose=False)
 
 
 def _open_saved_model(task: Task, path: Path) -> proof.Run:

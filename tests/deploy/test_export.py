@@ -43,7 +43,7 @@ def digits():
     keras.utils.set_random_seed(0)
     model = kresnet.ResNet(depths=(1, 1), widths=(8, 16), stem="conv3", classes=10, input_shape=(16, 16, 1))
     model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
-    model.fit(images[:1400], scans.target[:1400], 64, 6, verbose=0)
+    model.fit(images[:1400], scans.target[:1400], 64, 12, verbose=0)
     return model, images, scans.target
 
 

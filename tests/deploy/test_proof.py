@@ -5,7 +5,7 @@ import pytest
 
 import kresnet
 from kresnet.data.samples import natural_images
-from kresnet.deploy import convert, proof
+from kresnet.deploy import blame, convert, proof
 from kresnet.deploy.lowering import lower
 from kresnet.graph import memory
 from kresnet.graph.fold import fold_batch_norm
@@ -19,7 +19,7 @@ def test_a_float32_file_has_no_layer_to_blame():
     network = kresnet.EfficientNet(table=table, stem_width=8, head_width=32, classes=5, input_shape=(32, 32, 3))
     lowered = lower(fold_batch_norm(network), integer=False)
     file = TFLiteFile(convert.to_tflite(lowered))
-    errors = proof.layer_errors(file, lowered, natural_images(2, (32, 32, 3)))
+    errors = blame.layer_errors(file, lowered, natural_images(2, (32, 32, 3)))
     assert {"stem_conv", "stage2_block1_se_reduce", "stage2_block1_se_expand", "head_pool"} <= {
         row[0] for row in errors
     }

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kresnet
-from kresnet.inference.tflite_file import TFLiteModel
+from kresnet.inference.tflite_file import TFLiteFile
 from kresnet.models.mobile.engine import Row
 from kresnet.models.scaling import make_divisible
 
@@ -116,7 +116,7 @@ def test_tflite_agrees_and_has_no_operator_that_moves_shapes(key, tmp_path):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()])
     file = kresnet.export(model, tmp_path / "model.tflite")
-    lite = TFLiteModel(file)
+    lite = TFLiteFile(file)
     operators = [op["op_name"] for op in lite.interpreter._get_ops_details()]
     assert not {"SHAPE", "PACK", "RESHAPE", "STRIDED_SLICE"} & set(operators)
     assert operators.count("DEPTHWISE_CONV_2D") == sum(

@@ -1,10 +1,10 @@
-"""Residual, plain and mobile networks for Keras, exactly as their papers have them."""
+"""Convolutional networks for Keras, exactly as their papers have them."""
 
 import importlib.util
 import pkgutil
 from typing import Any
 
-from kresnet import serializable
+from kresnet import registration
 
 __version__ = "0.1.0"
 
@@ -39,7 +39,7 @@ def __getattr__(name: str) -> Any:
         found = pkgutil.resolve_name(place)
     elif name[:1].isupper():
         found = pkgutil.resolve_name("kresnet.models.registry:named")(name)
-    elif not name.startswith("_") and importlib.util.find_spec(f"kresnet.{name}"):
+    elif name.isidentifier() and not name.startswith("_") and importlib.util.find_spec(f"kresnet.{name}"):
         found = importlib.import_module(f"kresnet.{name}")
     else:
         raise AttributeError(f"module 'kresnet' has no attribute {name!r}")
@@ -56,4 +56,4 @@ def _public() -> list[str]:
     return sorted({*NAMES, *(row["builder"] for row in rows())})
 
 
-serializable.register()
+registration.register()

@@ -149,6 +149,39 @@ def test_importing_kresnet_imports_no_keras():
     python(code)
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        "import importlib.util; importlib.util.find_spec('keras')",
+        "sys.modules['optree'] = None; kresnet_fails(); del sys.modules['optree']",
+        "threading.Thread(target=lambda: (time.sleep(0.3), __import__('kresnet.layers'))).start()",
+    ],
+    ids=["looked for", "failed", "threads"],
+)
+def test_classes_are_registered_whatever_comes_first(before):
+    """Keras is looked for without being imported; its import fails once; another thread imports a room meanwhile."""
+    code = f"""
+        import sys, threading, time
+        import kresnet
+        def kresnet_fails():
+            try:
+                import keras
+            except ImportError:
+                for name in [name for name in sys.modules if name.partition(".")[0] == "keras"]:
+                    del sys.modules[name]
+            else:
+                raise AssertionError
+        {before}
+        import keras
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread() and not thread.daemon:
+                thread.join()
+        assert keras.saving.get_registered_object("kresnet>GroupedConv2D")
+        assert keras.saving.get_registered_object("kresnet>Network")
+    """
+    python(code)
+
+
 def test_a_program_called_kresnet_has_the_whole_package(tmp_path):
     script = tmp_path / "bin" / "kresnet"
     script.parent.mkdir()

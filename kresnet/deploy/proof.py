@@ -21,7 +21,7 @@ from kresnet.data import samples
 from kresnet.deploy import lint
 from kresnet.evaluation.intervals import wilson
 from kresnet.graph.memory import at_once
-from kresnet.graph.trace import producer
+from kresnet.graph.trace import functional, input_of, producer
 from kresnet.inference.tflite_file import TFLiteFile
 
 IMAGES = 64
@@ -183,11 +183,12 @@ def summary(numbers: dict[str, Any]) -> str:
 
 def logits_model(model: keras.Model) -> keras.Model | None:
     """Returns a copy of the model without its last layer's softmax or sigmoid; None if that layer has neither."""
+    model = functional(model)
     last = producer(model.outputs[0])
     if getattr(last, "activation", None) not in (keras.activations.softmax, keras.activations.sigmoid):
         return None
     linear = type(last).from_config({**last.get_config(), "activation": "linear"})
-    outputs = linear(last.input)
+    outputs = linear(input_of(model.outputs[0]))
     linear.set_weights(last.get_weights())
     return keras.Model(model.input, outputs)
 

@@ -208,6 +208,8 @@ def _receptive_fields(inputs: Sequence[Any], calls: Sequence[Call]) -> dict[int,
             field = field + (np.array(layer.kernel_size) - 1) * jump
         elif isinstance(layer, keras.layers.UpSampling2D):
             jump = jump / layer.size
+        elif isinstance(layer, keras.layers.AdaptiveAveragePooling2D | keras.layers.AdaptiveMaxPooling2D):
+            field, jump = _adaptive_field(field, jump, call)
         elif isinstance(layer, (*_CONVOLUTIONS, *_POOLINGS)) and len(call.outputs[0].shape) == 4:
             kernel = np.array(layer.pool_size if isinstance(layer, _POOLINGS) else layer.kernel_size)
             field = field + (kernel - 1) * getattr(layer, "dilation_rate", 1) * jump
@@ -215,6 +217,16 @@ def _receptive_fields(inputs: Sequence[Any], calls: Sequence[Call]) -> dict[int,
         for tensor in call.outputs:
             known[id(tensor)] = field, jump
     return {key: tuple(int(v) for v in np.minimum(field, whole)) for key, (field, _) in known.items()}
+
+
+def _adaptive_field(field: np.ndarray, jump: np.ndarray, call: Call) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the receptive field after windows of different sizes, for the largest of them, and the mean jump."""
+    sizes, counts = np.array(call.inputs[0].shape[1:3]), np.array(call.operation.output_size)
+    windows = [
+        max(-(-(i + 1) * size // count) - i * size // count for i in range(count))
+        for size, count in zip(sizes.tolist(), counts.tolist(), strict=True)
+    ]
+    return field + (np.array(windows) - 1) * jump, jump * sizes / counts
 
 
 def _peak(inputs: Sequence[Any], outputs: Sequence[Any], calls: Sequence[Call]) -> int:

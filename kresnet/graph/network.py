@@ -12,8 +12,8 @@ import keras
 class Network(keras.Model):
     """A `keras.Model` of inputs and outputs that carries a description of itself in its config.
 
-    Its files hold Keras's own classes wherever these compute the same, so that Keras loads them where kresnet is not
-    imported: as a plain functional model, without the description. `keras.models.clone_model` leaves that out as well.
+    Where kresnet is not imported, Keras loads its files as plain functional models, without the description.
+    `keras.models.clone_model` and `.h5` files leave that out as well.
 
     Args:
         inputs, outputs, name: as `keras.Model`'s.
@@ -33,8 +33,9 @@ class Network(keras.Model):
 
         "key", "builder", "family" and "paper" (arXiv number) name the published network, "changes" are the fields of
         its spec in which this one differs, and "spec" are all of them. "include_preprocessing" tells whether the inputs
-        are pixels, "weights" the file that was loaded, "labels" the classes' names, "feature_strides" the input pixels
-        to a step of each feature map, and "kresnet" the version that built it.
+        are pixels, "include_top" and "classes" what it ends in, "weights" the file that was loaded, "labels" the
+        classes' names, "feature_strides" the input pixels to a step of each feature map, and "kresnet" the version that
+        built it.
         """
         return json.loads(self._kresnet_config)
 
@@ -51,11 +52,7 @@ class Network(keras.Model):
         return strides
 
     def get_config(self) -> dict[str, Any]:
-        return _exchanged(super().get_config(), _OURS, _KERAS) | {"kresnet_config": self.kresnet_config}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Network:
-        return super().from_config(_exchanged(config, _KERAS, _OURS), custom_objects)
+        return super().get_config() | {"kresnet_config": self.kresnet_config}
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         # Keras pickles a model as its file, and a method of the class that reads it: pickle does not find ours, below.
@@ -66,24 +63,6 @@ class Network(keras.Model):
 # Where kresnet is not imported, Keras looks for a class by the module and name in the file: it finds its own functional
 # model, which passes over the arguments that it does not know.
 Network.__module__, Network.__name__ = "keras.src.models.functional", "Functional"
-
-# The initializers draw from the same distributions; ours, faster under JAX.
-_OURS = {
-    "module": "kresnet.layers.initializers",
-    "class_name": "VarianceScaling",
-    "registered_name": "kresnet>VarianceScaling",
-}
-_KERAS = {"module": "keras.initializers", "class_name": "VarianceScaling", "registered_name": None}
-
-
-def _exchanged(config: Any, old: dict[str, Any], new: dict[str, Any]) -> Any:
-    """Returns a copy of a config in which one serialized class stands for another."""
-    if isinstance(config, list | tuple):
-        return type(config)(_exchanged(item, old, new) for item in config)
-    if not isinstance(config, dict):
-        return config
-    copied = {key: _exchanged(value, old, new) for key, value in config.items()}
-    return copied | new if all(copied.get(key, "") == value for key, value in old.items()) else copied
 
 
 def like(model: keras.Model, inputs: Any, outputs: Any) -> keras.Model:

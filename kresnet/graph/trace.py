@@ -78,7 +78,7 @@ def trace(model: keras.Model, input_shapes: Sequence[Sequence[int | None]] | Non
     Raises:
         ValueError: if the model is not functional.
     """
-    model = _graph_of(model)
+    model = functional(model)
     checks.require(is_functional(model), "`model` must be functional", model=type(model).__name__)
     shapes = [tensor.shape[1:] for tensor in model.inputs] if input_shapes is None else input_shapes
     inputs = [
@@ -91,7 +91,7 @@ def trace(model: keras.Model, input_shapes: Sequence[Sequence[int | None]] | Non
         def call(*args: Any, **kwargs: Any) -> Any:
             # As in Keras, what a nested model is called with overrides what its layers were called with.
             training = kwargs.get("training") if outer_training is None else outer_training
-            inner = _graph_of(operation)
+            inner = functional(operation)
             if is_functional(inner):
                 return run(inner, args[0] if args else kwargs["inputs"], training)
             outputs = operation.compute_output_spec(*args, **kwargs)
@@ -109,13 +109,13 @@ def trace(model: keras.Model, input_shapes: Sequence[Sequence[int | None]] | Non
     return Trace(inputs, _tensors(outputs), calls)
 
 
-def _graph_of(model: Any) -> Any:
-    """Returns the functional model that a built sequential one holds; anything else as it is."""
-    return (model._functional or model) if isinstance(model, keras.Sequential) else model
-
-
 def _tensors(structure: Any) -> list[Any]:
     return [leaf for leaf in keras.tree.flatten(structure) if keras.backend.is_keras_tensor(leaf)]
+
+
+def functional(model: Any) -> Any:
+    """Returns the functional model that a built sequential one holds; anything else as it is."""
+    return (model._functional or model) if isinstance(model, keras.Sequential) else model
 
 
 def is_functional(model: Any) -> bool:
@@ -136,6 +136,12 @@ def all_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 def producer(tensor: Any) -> Any:
     """Returns the operation that computes a model's symbolic tensor; it may be a nested model."""
     return tensor._keras_history.operation
+
+
+def input_of(tensor: Any) -> Any:
+    """Returns the first tensor that a model's symbolic tensor was computed from, by the call that computed it."""
+    operation, node, _ = tensor._keras_history
+    return operation._inbound_nodes[node].input_tensors[0]
 
 
 def last_operation(model: keras.Model) -> Any:

@@ -84,13 +84,15 @@ def build(
         "family": family.name,
         "spec": dataclasses.asdict(spec),
         "include_preprocessing": bool(include_preprocessing),
+        "include_top": has_head,
+        "classes": classes if has_head else None,
         "weights": None if weights is None else str(weights),
         "labels": None,
         "kresnet": __version__,
     }
     model = Network(inputs, outputs, name=name, kresnet_config=about)
     if weights is not None:
-        load(model, weights, family.layouts)
+        load(model, weights, [layout for layout in family.layouts if layout.fits(spec)])
     if not features:
         return model
     chosen = ends.selected(features, maps)
@@ -204,9 +206,9 @@ _DOCSTRING = """Builds {name} (arXiv:{paper}) as a Keras functional model.
 
     Args:
         include_top: whether to end in the classifier `predictions`.
-        weights: None (random initialization: He), or the path of a checkpoint: `.safetensors` in torchvision's or
-            timm's layout, `.weights.h5` or `.keras` of the same network. Without a top, the file's classifier is left
-            out.
+        weights: None (random initialization: He), or the path of a checkpoint: `.safetensors` in one of the family's
+            layouts (torchvision's, timm's, ...), `.weights.h5` or `.keras` of the same network. Without a top, the
+            file's classifier is left out.
         input_tensor: a Keras tensor to build upon.
         input_shape: (height, width, channels) in pixels; height and width may be None. Default: ({size}, {size}, 3)
             with the top, (None, None, 3) without.

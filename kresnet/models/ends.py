@@ -96,4 +96,5 @@ def selected(features: bool | Sequence[str], maps: dict[str, FeatureMap]) -> dic
     if isinstance(features, str):
         features = (features,)
     names = [name for name in maps if name != "stem"] if features is True else list(features)
+    checks.require(len(names) > 0, f"The network has no feature map but {', '.join(maps)}", features=features)
     return {checks.choice("features", name, maps): maps[name] for name in names}

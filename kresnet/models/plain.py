@@ -20,7 +20,7 @@ from kresnet.models.ends import FeatureMap, predictions
 from kresnet.models.family import Family, Spec
 from kresnet.models.registry import variant
 from kresnet.models.scaling import make_divisible, multiplied_depth
-from kresnet.weights.forms import flattened
+from kresnet.weights.forms import Form, flattened
 from kresnet.weights.layout import HEAD, Layout
 
 # Height and width of the map that the first dense layer takes, whatever the size of the image.
@@ -108,6 +108,11 @@ def _in_head(match: re.Match, layers: Sequence[str]) -> str:
     return f"classifier.{3 * (dense if match.group() == HEAD else int(match['i']) - 1)}"
 
 
+def _first_dense(layers: Sequence[str]) -> Form | None:
+    """Gives the classifier the form of the first dense layer where it is that."""
+    return None if "head_dense1" in layers else flattened(HEAD_SIZE, HEAD_SIZE)
+
+
 TORCHVISION = Layout(
     "VGG, torchvision's",
     {
@@ -116,7 +121,7 @@ TORCHVISION = Layout(
         r"head_dense(?P<i>\d+)": _in_head,
         HEAD: _in_head,
     },
-    forms={"head_dense1": flattened(HEAD_SIZE, HEAD_SIZE)},
+    forms={"head_dense1": flattened(HEAD_SIZE, HEAD_SIZE), HEAD: _first_dense},
     head="classifier.",
 )
 

@@ -33,21 +33,23 @@ class Layout:
             from 1; `{next}`, what the number of one more block would be; and `{stages}`, the number of the last stage.
             Instead of a text, a function of the match and of all layers' names gives the module's name.
         forms: regular expressions of layers' names, and the form of these layers' kernels where the rule for the
-            layer's class (`forms.KERNELS`) does not hold.
+            layer's class (`forms.KERNELS`) does not hold; or a function of all layers' names that gives it, or None.
         head: how the names of the head's entries begin. Default: with the module of `predictions`.
         left_over: regular expressions of entries that a network may leave, such as auxiliary classifiers'.
+        fits: tells whether networks of a spec can have such checkpoints; others with the same names compute otherwise.
     """
 
     title: str
     names: Mapping[str, Target]
-    forms: Mapping[str, Form] = dataclasses.field(default_factory=dict)
+    forms: Mapping[str, Form | Callable[[Sequence[str]], Form | None]] = dataclasses.field(default_factory=dict)
     head: str | None = None
     left_over: tuple[str, ...] = ()
+    fits: Callable[[Any], bool] = lambda spec: True
 
-    def but(self, title: str, names: Mapping[str, Target]) -> Layout:
-        """Returns this layout with other names for some layers."""
+    def but(self, title: str, names: Mapping[str, Target], **fields: Any) -> Layout:
+        """Returns this layout with other names for some layers, and other fields."""
         kept = {pattern: module for pattern, module in self.names.items() if pattern not in names}
-        return dataclasses.replace(self, title=title, names={**names, **kept})
+        return dataclasses.replace(self, title=title, names={**names, **kept}, **fields)
 
     def modules(self, layers: Sequence[str]) -> dict[str, str | None]:
         """Returns the PyTorch names of a network's layers, None for a layer that this layout does not have."""
@@ -75,9 +77,10 @@ class Layout:
                 return module.format(**values)
         return None
 
-    def form(self, layer: str) -> Form | None:
+    def form(self, layer: str, layers: Sequence[str]) -> Form | None:
         """Returns the form of a layer's kernel where this layout gives one of its own."""
-        return next((form for pattern, form in self.forms.items() if re.fullmatch(pattern, layer)), None)
+        form = next((form for pattern, form in self.forms.items() if re.fullmatch(pattern, layer)), None)
+        return form(layers) if callable(form) else form
 
     def may_leave(self, entry: str) -> bool:
         """Tells whether a network may leave an entry of that name."""

@@ -86,7 +86,8 @@ def _assign(slots: list[Slot], entries: Mapping[str, Entry], in_head: Callable[[
     missing = [name for name in by_name if name not in entries]
     left_over = [name for name in entries if name not in by_name and (has_head or not in_head(name))]
     misshapen = [name for name in by_name if name in entries and entries[name].shape not in by_name[name].shapes]
-    if not missing and not left_over and misshapen and all(in_head(name) for name in misshapen):
+    classifier = {name for name, slot in by_name.items() if HEAD in slot.variable.path.split("/")}
+    if not missing and not left_over and misshapen and classifier.issuperset(misshapen):
         raise ValueError(
             f"The weights are of a network with other classes: {_shapes(misshapen, by_name, entries)}. Build with "
             "`include_top=False` to leave the file's classifier out, or with the file's `classes`. "
@@ -129,7 +130,7 @@ def _match_torch(
     for layout in layouts:
         modules = layout.modules([*(layer.name for layer in layers), HEAD])
         if None not in modules.values():
-            slots = [slot for layer in layers for slot in _torch_slots(layer, modules[layer.name], layout)]
+            slots = [slot for layer in layers for slot in _torch_slots(layer, modules, layout)]
             candidates.append((slots, layout, layout.head or f"{modules[HEAD]}."))
     if not candidates:
         titles = ", ".join(layout.title for layout in layouts)
@@ -153,7 +154,7 @@ _TORCH_NAMES = {
 }
 
 
-def _torch_slots(layer: keras.layers.Layer, module: str, layout: Layout) -> Iterator[Slot]:
+def _torch_slots(layer: keras.layers.Layer, modules: Mapping[str, str], layout: Layout) -> Iterator[Slot]:
     for variable in layer.weights:
         if variable.name not in _TORCH_NAMES:
             raise ValueError(
@@ -162,9 +163,9 @@ def _torch_slots(layer: keras.layers.Layer, module: str, layout: Layout) -> Iter
             )
         shape, form = tuple(variable.shape), SAME
         if variable.name == "kernel":
-            form = layout.form(layer.name) or kernel_form(layer)
+            form = layout.form(layer.name, [*modules]) or kernel_form(layer)
         convert = functools.partial(form.read, shape=shape)
-        yield Slot(variable, f"{module}.{_TORCH_NAMES[variable.name]}", form.shapes(shape), convert)
+        yield Slot(variable, f"{modules[layer.name]}.{_TORCH_NAMES[variable.name]}", form.shapes(shape), convert)
 
 
 def _keras_slots(layer: keras.layers.Layer) -> Iterator[Slot]:

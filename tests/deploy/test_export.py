@@ -80,6 +80,18 @@ def test_a_tflite_has_a_static_batch_and_names(tiny, tmp_path):
         np.testing.assert_allclose(other(X[:7]), one(X[:7]), atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["sequential", "shared head"])
+def test_models_of_other_makes_go_out(kind, tmp_path):
+    image, dense = keras.Input((16, 16, 3)), keras.layers.Dense(2, activation="softmax")
+    model = keras.Sequential([image, keras.layers.Flatten(), dense])
+    if kind == "shared head":
+        other = keras.Input((16, 16, 3))
+        model = keras.Model(other, dense(keras.layers.Flatten()(keras.layers.ReLU()(other))))
+    file = TFLiteFile(kresnet.export(model, tmp_path / "x.tflite", latency=False))
+    images = X[:, :16, :16].astype("float32")
+    np.testing.assert_allclose(file(images), keras.ops.convert_to_numpy(model(images)), atol=1e-5)
+
+
 def test_a_network_without_preprocessing_or_softmax_is_exported_as_it_is(tmp_path):
     bare = kresnet.ResNet50(**TINY, include_preprocessing=False, classifier_activation=None)
     file = kresnet.export(bare, tmp_path / "bare.tflite", latency=False)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import reference
+from safetensors.numpy import save_file
 
 import kresnet
 
@@ -75,6 +76,27 @@ def test_weights_without_the_top_leave_all_of_the_head(tmp_path):
     np.testing.assert_array_equal(body.get_layer("stage1_conv1").kernel, kernel.transpose(2, 3, 1, 0))
     with pytest.raises(ValueError, match=r"of a network with other classes: 'classifier\.6\.weight' is \(1000, 4096\)"):
         kresnet.VGG11(classes=5, weights=file)
+
+
+def test_without_dense_layers_the_classifier_takes_the_flattened_map(tmp_path):
+    """(C, H, W) in the file: the logits are those of the arithmetic in that order."""
+    small = {"depths": (1,), "widths": (8,), "dense_widths": (), "input_shape": (14, 14, 3), "classes": 3}
+    shapes = {"features.0.weight": (8, 3, 3, 3), "features.0.bias": (8,)}
+    shapes |= {"classifier.0.weight": (3, 8 * 49), "classifier.0.bias": (3,)}
+    state = {name: RNG.standard_normal(shape).astype("float32") for name, shape in shapes.items()}
+    save_file(state, tmp_path / "x.safetensors")
+    bare = {"classifier_activation": None, "include_preprocessing": False}
+    model = kresnet.VGG11(weights=tmp_path / "x.safetensors", **small, **bare)
+    x = RNG.standard_normal((1, 14, 14, 3)).astype("float32")
+    maps = keras.ops.convert_to_numpy(keras.Model(model.input, model.get_layer("stage1_pool").output)(x))
+    expected = state["classifier.0.weight"] @ maps[0].transpose(2, 0, 1).reshape(-1) + state["classifier.0.bias"]
+    np.testing.assert_allclose(model(x)[0], expected, rtol=1e-4)
+
+
+def test_other_dense_widths_are_not_called_other_classes(tmp_path):
+    kresnet.VGG11(input_shape=(64, 64, 3), **SMALL).save_weights(tmp_path / "vgg.weights.h5")
+    with pytest.raises(ValueError, match=r"not this network's; misshapen: 'head_dense2/0' is"):
+        kresnet.VGG11(input_shape=(64, 64, 3), weights=tmp_path / "vgg.weights.h5", **SMALL | {"dense_widths": (16, 8)})
 
 
 def test_keras_files_without_the_top(tmp_path):

@@ -71,6 +71,17 @@ def test_authors_checkpoints_load(key, tmp_path):
     assert model.kresnet_config["weights"] == str(file)
 
 
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [("timm:resnet50d:224", {"stem": "deep"}), ("torchvision:resnet50:224", {"shortcut": "avg_conv"})],
+)
+def test_the_same_names_of_another_function_are_refused(key, changes, tmp_path):
+    """D's averages have no weights: its names fit a network without them, which computes something else."""
+    file = reference.checkpoint(key, tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match=r"not this network's; missing: .*downsample"):
+        kresnet.ResNet50(input_shape=(64, 64, 3), weights=file, **changes)
+
+
 def test_nothing_is_left_over_silently(tmp_path):
     file = reference.checkpoint("akamaster:resnet20:32", tmp_path / "x.safetensors")
     save_file(load_file(file) | {"aux.weight": np.zeros(3, "float32")}, file)

@@ -22,6 +22,7 @@ RESNET = Layout(
         BLOCK + "se_expand": "layer{stage_1}.{block_1}.se.fc2",
         "predictions": "fc",
     },
+    fits=lambda spec: spec.shortcut != "avg_conv",
 )
 RESNET_D = RESNET.but(  # the average pooling counts as a module
     "ResNet-D, timm's",
@@ -29,6 +30,7 @@ RESNET_D = RESNET.but(  # the average pooling counts as a module
         BLOCK + "shortcut_conv": "layer{stage_1}.{block_1}.downsample.1",
         BLOCK + "shortcut_norm": "layer{stage_1}.{block_1}.downsample.2",
     },
+    fits=lambda spec: spec.shortcut == "avg_conv",
 )
 LEGACY_SENET = RESNET.but(
     "SENet, timm's legacy",

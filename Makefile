@@ -4,7 +4,7 @@ PYTHON ?= python3
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 BIN := .venv/bin
 
-.PHONY: quickstart test lint benchmark arm64 table clean
+.PHONY: quickstart test quick lint benchmark arm64 table clean
 
 quickstart: .venv/examples  ## Train, export and check a network on embedded handwritten digits.
 	$(BIN)/python examples/quickstart.py
@@ -12,6 +12,9 @@ quickstart: .venv/examples  ## Train, export and check a network on embedded han
 # The tests that open pages need Chromium (Debian: apt install chromium chromium-driver), and are skipped without.
 test: .venv/test
 	$(BIN)/python -m pytest --numprocesses 2
+
+quick: .venv/test  ## What tells most in the least time, for daily work.
+	$(BIN)/python -m pytest --numprocesses 2 -m "not slow"
 
 lint: .venv/lint
 	$(BIN)/ruff check

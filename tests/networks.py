@@ -1,6 +1,19 @@
 """Registered networks with fewer blocks and channels, for what is the same in each of them."""
 
+import pytest
+
 import kresnet
+
+# One of each kind, for the daily tests (`make quick`).
+DAILY = {
+    *("vgg11_bn", "resnet18", "resnet20", "plainnet20", "resnet50d", "resnetv2_18", "resnext50_32x4d", "seresnet18"),
+    *("wrn_16_8", "mobilenetv1_100", "mobilenetv2_035", "efficientnet_b0", "efficientnet_lite0"),
+}
+
+
+def every_network():
+    """Returns all keys to parametrize a test with, those that are not daily marked as slow."""
+    return [key if key in DAILY else pytest.param(key, marks=pytest.mark.slow) for key in kresnet.list_models()]
 
 
 def shallow(key, size, **arguments):

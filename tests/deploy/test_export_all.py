@@ -8,7 +8,7 @@ import json
 
 import keras
 import pytest
-from networks import shallow
+from networks import every_network, shallow
 
 import kresnet
 from kresnet.data.samples import natural_images
@@ -30,7 +30,7 @@ def export(model, folder, quantize):
     return file, json.loads(description_of(file).read_text())["proof"]
 
 
-@pytest.mark.parametrize("key", kresnet.list_models())
+@pytest.mark.parametrize("key", every_network())
 @pytest.mark.filterwarnings("error::UserWarning")  # none of them is slow
 def test_every_network_goes_out(key, tmp_path):
     keras.utils.set_random_seed(0)
@@ -48,6 +48,7 @@ def test_every_network_goes_out(key, tmp_path):
             assert file.stat().st_size < 0.7 * (tmp_path / "None.tflite").stat().st_size  # of small ones much is names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["resnet18", "resnetv2_18", "seresnet18", "mobilenetv2_100", "efficientnet_b0"])
 def test_whole_networks_go_out_at_224_pixels(key, tmp_path):
     keras.utils.set_random_seed(0)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import reference
+from networks import DAILY
 
 import kresnet
 from kresnet import weights
@@ -13,7 +14,13 @@ def test_every_stored_network_of_ours_is_compared():
     assert len(reference.NETWORKS) == 70
 
 
-@pytest.mark.parametrize("key", reference.NETWORKS)
+@pytest.mark.parametrize(
+    "key",
+    [
+        key if name in DAILY else pytest.param(key, marks=pytest.mark.slow)
+        for key, (name, _) in reference.NETWORKS.items()
+    ],
+)
 def test_logits_and_parameters(key, tmp_path):
     name, fields = reference.NETWORKS[key]
     size = key.split(":")[2]

@@ -4,6 +4,7 @@ import re
 
 import keras
 import network_tables
+import pytest
 
 
 def test_table_is_current():
@@ -11,6 +12,7 @@ def test_table_is_current():
     assert text == network_tables.with_table(text), "run `make table`"
 
 
+@pytest.mark.slow
 def test_code_runs(tmp_path, monkeypatch):
     """As printed but for the photos, and for what would take minutes: the epochs, sizes, the depth."""
     code = re.search(r"```python\n(.*?)```", network_tables.README.read_text(), re.DOTALL)[1]

@@ -70,6 +70,7 @@ def test_classes_of_a_folder(photos):
         assert (mine.mean((0, 1, 2)).argmax()) == np.argmax(COLOURS[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [*augment.POLICIES, "randaugment-m7-mstd0.5-p0.5", None])
 @pytest.mark.parametrize("size", [32, 64])
 def test_every_policy_repeats_an_epoch_and_draws_anew_in_the_next(photos, policy, size):

@@ -141,6 +141,7 @@ def test_what_the_model_knows_about_itself_goes_into_the_file(tmp_path):
     assert TFLiteFile(file).labels is None
 
 
+@pytest.mark.slow
 def test_int8_reads_digits_as_the_network_does(digits, tmp_path):
     model, images, labels = digits
     test = images[1400:], labels[1400:]
@@ -163,6 +164,7 @@ def test_int8_reads_digits_as_the_network_does(digits, tmp_path):
     assert proof(dynamic)["top1_agreement"]["value"] >= 0.95
 
 
+@pytest.mark.slow
 def test_int8_files_take_pixels_as_they_are_however_dark_the_calibration(digits, tmp_path):
     model, images, _ = digits
     dark = images[:64] // 8

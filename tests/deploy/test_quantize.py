@@ -203,6 +203,7 @@ def test_a_network_that_concatenates_trains():
     assert len(set(highs)) == 4
 
 
+@pytest.mark.slow
 def test_training_reduces_the_loss_and_moves_the_ranges():
     model = tiny()
     x, y = images(model, 48), np.arange(48) % 3
@@ -333,6 +334,7 @@ def test_what_int8_is_not_known_to_compute_is_refused():
         quantize_aware(keras.Sequential())
 
 
+@pytest.mark.slow
 def test_trains_on_jax():
     pytest.importorskip("jax")
     printed = python(

@@ -133,6 +133,7 @@ def test_table_and_csv(tmp_path):
     assert sum(int(row["macs"]) for row in rows) == costs.macs
 
 
+@pytest.mark.slow
 def test_command(tmp_path):
     command = [COMMAND, "cost", "resnet20", "--input", "64", "--csv", tmp_path / "costs.csv"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

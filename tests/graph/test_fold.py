@@ -239,6 +239,7 @@ def test_what_is_no_flat_functional_model_is_refused():
         fold_batch_norm(None)
 
 
+@pytest.mark.slow
 def test_on_jax():
     pytest.importorskip("jax")
     printed = python(

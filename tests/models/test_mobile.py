@@ -108,6 +108,7 @@ def test_default_sizes():
     assert kresnet.EfficientNetB1().input_shape == (None, 240, 240, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["mobilenetv1_100", "mobilenetv2_100", "efficientnet_b0"])
 def test_tflite_agrees_and_has_no_operator_that_moves_shapes(key, tmp_path):
     """Random statistics, or the signal would be gone in the last layers."""

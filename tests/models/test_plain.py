@@ -19,6 +19,7 @@ def test_parameters_are_the_paper_s():
     assert [round(count) for count in millions] == [133, 133, 138, 144]
 
 
+@pytest.mark.slow
 def test_convolutions_are_the_paper_s():
     """Weight layers in configurations A, B, D and E: table 1."""
     for key, layers in (("vgg11", 11), ("vgg13", 13), ("vgg16_bn", 16), ("vgg19_bn", 19)):

@@ -4,6 +4,7 @@ import math
 
 import keras
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -104,6 +105,7 @@ def predicted_parameters(
     return total + before * classes + classes
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(SPECS, st.integers(1, 4), st.integers(1, 5), st.sampled_from([None, 31, 32, 40]))
 def test_a_spec_builds_as_predicted_or_is_refused(fields, channels, classes, size):
@@ -209,6 +211,7 @@ def inverted_parameters(
     return total + before * classes + classes
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(INVERTED, st.integers(1, 4), st.sampled_from([None, 15, 32, 33]))
 def test_a_table_builds_as_predicted_or_is_refused(fields, channels, size):

@@ -44,6 +44,7 @@ def test_phi_0_is_the_baseline_exactly(key):
     assert kresnet.create_model(key, phi=0).to_json() == kresnet.create_model(key).to_json()
 
 
+@pytest.mark.slow
 def test_phi_scales_blocks_channels_and_pixels():
     model = kresnet.EfficientNet(phi=2, alpha=1.1, beta=1.2, gamma=1.1)
     names = [layer.name for layer in model.layers]
@@ -91,6 +92,7 @@ def test_the_documented_table_of_published_and_formula():
         assert round(224 * scaling.resolution, 1) == pixels
 
 
+@pytest.mark.slow
 def test_grid_search_finds_the_best(tmp_path):
     def score(model):
         return -abs(model.input_shape[1] - 256)  # likes resolution 256 best
@@ -152,6 +154,7 @@ def test_largest_is_the_largest(limit):
     assert not fits(round(phi + 0.01, 2))
 
 
+@pytest.mark.slow
 def test_largest_tflite(tmp_path):
     fields = {"table": [(1, 8, 1, 1)], "head_width": 16, "classes": 4, "gamma": 1.0, "alpha": 1.65}
     phi = largest(kresnet.EfficientNet, tflite_bytes=12_000, **fields)

@@ -92,6 +92,7 @@ def test_predict(run, tmp_path):
         list(predict(run[0], [file]))
 
 
+@pytest.mark.slow
 def test_command(tmp_path):
     """Train, evaluate and predict on a folder of photos, as in the README."""
     photos, out = write_folder(tmp_path / "photos", count=10), tmp_path / "runs" / "a"
@@ -118,6 +119,7 @@ def test_command(tmp_path):
     assert done.stderr.strip().endswith("Received: key='resnet2O'")
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(tmp_path):
     code = f"""
         import sys
@@ -137,6 +139,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
     assert python(code).split()[-2:] == ["True", "False"]
 
 
+@pytest.mark.slow
 def test_ema_is_what_is_saved(tmp_path):
     """If the average never moves, the saved network is that of before the training."""
     model = tiny()

@@ -11,6 +11,7 @@ import kresnet
 from kresnet.training import network
 
 
+@pytest.mark.slow
 def test_a_network_built_by_key_knows_its_labels_in_the_first_checkpoint(tmp_path):
     kresnet.ResNet20(input_shape=(16, 16, 1)).save_weights(tmp_path / "start.weights.h5")
     known = []
@@ -62,6 +63,7 @@ def test_labels_must_be_the_classes_of_the_data(tmp_path):
     network.check(model, digits, None, None)
 
 
+@pytest.mark.slow
 def test_a_network_built_by_key_takes_the_fields_of_the_recipe(tmp_path):
     """Sigmoids, stochastic depth and soft labels for RSB; and the precision, except in the classifier."""
     seen = []
@@ -79,6 +81,7 @@ def test_a_network_built_by_key_takes_the_fields_of_the_recipe(tmp_path):
     assert keras.config.dtype_policy().name == "float32"
 
 
+@pytest.mark.slow
 def test_weights_to_start_from(tmp_path):
     """Of a checkpoint with other classes, all but the classifier is loaded."""
     start = kresnet.ResNet20(classes=7, input_shape=(16, 16, 1))

@@ -64,6 +64,7 @@ def test_keras_files(resnet18, tmp_path, suffix):
     np.testing.assert_array_equal(features["stage5"], backbone(X))
 
 
+@pytest.mark.slow
 def test_keras_file_of_a_trained_model(tmp_path):
     """Its optimizer, metrics and dropout leave more in the file than the layers' weights."""
     network = kresnet.ResNet20(dropout_rate=0.2, drop_path_rate=0.1, input_shape=(16, 16, 3))
@@ -126,6 +127,7 @@ def test_weights_of_another_network(name, torch_file, resnet18, tmp_path):
             getattr(kresnet, name)(**SMALL, weights=file)
 
 
+@pytest.mark.slow
 def test_damaged_files(torch_file, resnet18, tmp_path):
     for suffix in (".safetensors", ".weights.h5", ".keras"):
         whole = tmp_path / f"whole{suffix}"

@@ -9,11 +9,11 @@ import keras
 from kresnet import checks
 from kresnet.deploy.lowering import is_unpadded
 from kresnet.graph.trace import Trace
-from kresnet.layers.padding import EdgePadding2D
+from kresnet.layers.padding import EdgePadding2D, ReflectPadding2D
 
 # Their output holds values of their input, and so its range.
 SAME_RANGE = (
-    *(keras.layers.MaxPooling2D, keras.layers.ZeroPadding2D, EdgePadding2D),
+    *(keras.layers.MaxPooling2D, keras.layers.ZeroPadding2D, EdgePadding2D, ReflectPadding2D),
     *(keras.layers.Dropout, keras.layers.Identity, keras.layers.Flatten, keras.layers.Reshape),
 )
 FUSED = ("relu", "relu6")  # LiteRT computes them in the operator before

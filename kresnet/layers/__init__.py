@@ -3,9 +3,11 @@
 from kresnet.layers.calls import (
     ACTIVATIONS,
     activation,
+    anti_aliased,
     conv,
     depthwise_conv,
     drop_path,
+    efficient_attention,
     max_pool,
     norm,
     padded_identity,
@@ -14,7 +16,7 @@ from kresnet.layers.calls import (
 from kresnet.layers.fake_quantize import FakeQuantize, QuantizedConv2D, QuantizedDense, QuantizedDepthwiseConv2D
 from kresnet.layers.grouped import GroupedConv2D
 from kresnet.layers.initializers import VarianceScaling, he_normal
-from kresnet.layers.padding import EdgePadding2D
+from kresnet.layers.padding import EdgePadding2D, ReflectPadding2D
 
 __all__ = [
     "ACTIVATIONS",
@@ -24,11 +26,14 @@ __all__ = [
     "QuantizedConv2D",
     "QuantizedDense",
     "QuantizedDepthwiseConv2D",
+    "ReflectPadding2D",
     "VarianceScaling",
     "activation",
+    "anti_aliased",
     "conv",
     "depthwise_conv",
     "drop_path",
+    "efficient_attention",
     "he_normal",
     "max_pool",
     "norm",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import keras
 
 from kresnet import checks
 from kresnet.layers.grouped import GroupedConv2D
 from kresnet.layers.initializers import VarianceScaling, he_normal
-from kresnet.layers.padding import EdgePadding2D
+from kresnet.layers.padding import EdgePadding2D, ReflectPadding2D
 
 # Elementwise, so that any network can have them. By Keras's names.
 ACTIVATIONS = (
@@ -173,6 +174,57 @@ def squeeze_excite(x, hidden: int, *, activation: str = "relu", name: str):
         x.shape[-1], 1, activation="sigmoid", kernel_initializer=he_normal(), name=f"{name}_expand"
     )(gate)
     return keras.layers.Multiply(name=f"{name}_scale")([x, gate])
+
+
+def efficient_attention(x, *, name: str):
+    """Rescales each channel by a gate in (0, 1), computed from the means of its neighbours among the channels.
+
+    Args:
+        x: feature map, (batch, height, width, channels).
+        name: prefix of the layers' names.
+
+    Returns:
+        A tensor of x's shape.
+
+    Source: Wang et al. 2020, arXiv:1910.03151, section 3.2, for the kernel's size too.
+    """
+    channels = x.shape[-1]
+    size = int((math.log2(channels) + 1) / 2)
+    size = max(size if size % 2 else size + 1, 3)
+    gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
+    # The channels become the rows of a map, since int8 knows 2D convolutions only.
+    gate = keras.layers.Reshape((channels, 1, 1), name=f"{name}_column")(gate)
+    gate = keras.layers.Conv2D(
+        1,
+        (size, 1),
+        padding="same",
+        use_bias=False,
+        activation="sigmoid",
+        kernel_initializer=he_normal(),
+        name=f"{name}_conv",
+    )(gate)
+    gate = keras.layers.Reshape((1, 1, channels), name=f"{name}_map")(gate)
+    return keras.layers.Multiply(name=f"{name}_scale")([x, gate])
+
+
+def anti_aliased(x, kind: str, *, name: str):
+    """Halves a feature map after smoothing it.
+
+    Args:
+        x: feature map, (batch, height, width, channels).
+        kind: "average": of 2x2 pixels, or those of them that the map has; "blur": 3x3, binomial, the edges reflected.
+        name: the layer's name.
+
+    Returns:
+        A tensor of shape (batch, ceil(height / 2), ceil(width / 2), channels).
+
+    Source: Zhang 2019, arXiv:1904.11486, section 3.2.
+    """
+    if kind == "average":
+        return keras.layers.AveragePooling2D(2, padding="same", name=name)(x)
+    x = ReflectPadding2D(1, name=f"{name}_pad")(x)
+    x = keras.layers.AveragePooling2D(2, 1, name=f"{name}_twos")(x)  # averages of averages are binomial
+    return keras.layers.AveragePooling2D(2, 2, name=name)(x)
 
 
 def drop_path(x, rate: float, *, name: str):

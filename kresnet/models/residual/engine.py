@@ -9,7 +9,17 @@ from typing import Any
 
 import keras
 
-from kresnet.layers import activation, conv, drop_path, max_pool, norm, padded_identity, squeeze_excite
+from kresnet.layers import (
+    activation,
+    anti_aliased,
+    conv,
+    drop_path,
+    efficient_attention,
+    max_pool,
+    norm,
+    padded_identity,
+    squeeze_excite,
+)
 from kresnet.models.ends import FeatureMap
 from kresnet.models.family import Family
 from kresnet.models.residual.layouts import LAYOUTS
@@ -33,8 +43,9 @@ def resnet(x: Any, spec: ResNetSpec) -> tuple[Any, dict[str, FeatureMap]]:
 def _stem(x: Any, spec: ResNetSpec) -> tuple[Any, int, dict[str, FeatureMap]]:
     """Returns the feature map, its stride, and the map before the pooling as "stem"."""
     width = spec.stem_channels
-    if spec.stem == "deep":
-        rows = [Conv(width // 2, 3, 2), Conv(width // 2, 3), Conv(width, 3)]
+    if spec.stem in ("deep", "tiered"):
+        first = width // 2 if spec.stem == "deep" else 3 * width // 8
+        rows = [Conv(first, 3, 2), Conv(width // 2, 3), Conv(width, 3)]
         names = ["1", "2", "3"]
     else:
         rows = [Conv(width, 7, 2) if spec.stem == "conv7" else Conv(width, 3)]
@@ -47,8 +58,21 @@ def _stem(x: Any, spec: ResNetSpec) -> tuple[Any, int, dict[str, FeatureMap]]:
     maps = {"stem": FeatureMap(x, rows[0].stride)}
     if spec.stem == "conv3":
         return x, 1, maps
+    return _stem_pool(x, spec), 4, maps
+
+
+def _stem_pool(x: Any, spec: ResNetSpec) -> Any:
+    """Halves the stem's map: by the largest of 3x3, by a convolution, or by what keeps it from aliasing."""
+    if spec.stem_pool == "conv":  # Bello et al. 2021, arXiv:2103.07579, section 4
+        x = _norm(_conv(x, Conv(x.shape[-1], 3, 2), "stem_pool_conv"), spec, "stem_pool_norm")
+        return _activation(x, spec, "stem_pool_act")
+    if spec.anti_alias == "average":  # as timm does: without a maximum, and without an odd last row or column
+        return keras.layers.AveragePooling2D(2, name="stem_pool")(x)
     nonnegative = spec.activation in ("relu", "relu6") and not spec.preactivation
-    return max_pool(x, nonnegative=nonnegative, padding=spec.stem_pool, name="stem_pool"), 4, maps
+    if spec.anti_alias == "blur":
+        x = keras.layers.MaxPooling2D(3, 1, "same", name="stem_pool")(x)
+        return anti_aliased(x, "blur", name="stem_blur")
+    return max_pool(x, nonnegative=nonnegative, padding=spec.stem_pool, name="stem_pool")
 
 
 def _block(x: Any, block: Block, spec: ResNetSpec) -> Any:
@@ -57,10 +81,13 @@ def _block(x: Any, block: Block, spec: ResNetSpec) -> Any:
     for i, row in enumerate(block.convs, 1):
         if i == last:
             x = _dropout(x, block, spec)
-        x = _conv(x, row, f"{block.name}_conv{i}")
+        aliases = spec.anti_alias is not None and row.kernel == 3 and row.stride > 1
+        x = _conv(x, row._replace(stride=1) if aliases else row, f"{block.name}_conv{i}")
         x = _norm(x, spec, f"{block.name}_norm{i}", zero_gamma=i == last and spec.zero_init_residual)
-        if i < last:
+        if i < last or spec.activated_branch:
             x = _activation(x, spec, f"{block.name}_act{i}")
+        if aliases:
+            x = anti_aliased(x, spec.anti_alias, name=f"{block.name}_{spec.anti_alias}")
     x = _merge(x, shortcut, block, spec)
     return _activation(x, spec, f"{block.name}_out")
 
@@ -114,7 +141,10 @@ def _average(x: Any, stride: int, dilation: int, name: str) -> Any:
 def _merge(x: Any, shortcut: Any | None, block: Block, spec: ResNetSpec) -> Any:
     """Rescales the branch's channels, drops it for some samples in training, and adds the shortcut."""
     if spec.se_reduction:
-        x = squeeze_excite(x, make_divisible(block.filters / spec.se_reduction), name=f"{block.name}_se")
+        hidden = make_divisible(block.filters / spec.se_reduction, spec.se_divisor)
+        x = squeeze_excite(x, hidden, name=f"{block.name}_se")
+    elif spec.attention == "eca":
+        x = efficient_attention(x, name=f"{block.name}_eca")
     x = drop_path(x, block.drop_path_rate, name=f"{block.name}_drop_path")
     return x if shortcut is None else keras.layers.Add(name=f"{block.name}_add")([shortcut, x])
 

@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from kresnet.weights import keras_applications
+from kresnet.weights.forms import Form
 from kresnet.weights.layout import BLOCK, Layout
 
 _DEEP_STEM = {"stem_conv1": "conv1.0", "stem_norm1": "conv1.1", "stem_conv2": "conv1.3", "stem_norm2": "conv1.4"}
+# A convolution over the channels: (taps, 1, 1, 1) here, (1, 1, taps) there.
+_OVER_CHANNELS = Form(
+    lambda shape: ((1, 1, shape[0]),),
+    lambda array, shape: array.reshape(shape),
+    lambda array: array.reshape(1, 1, -1),
+)
+
+
+def _is_legacy(spec: Any) -> bool:
+    """Tells whether a network is of github.com/Cadene/pretrained-models.pytorch, from Caffe, hence the pooling.
+
+    Its SE-ResNets' bottlenecks stride in the first 1x1, the ResNeXts' and SENet-154's in the 3x3.
+    """
+    basic, early = spec.expansion == 1, spec.stride_in == "1x1"
+    return _is_caffes(spec) and spec.activated_branch == basic and (basic or early == (spec.groups == 1))
+
+
+def _is_caffes(spec: Any) -> bool:
+    return spec.se_reduction is not None and spec.stem_pool == "ceil"
+
 
 RESNET = Layout(
     "ResNet, torchvision's and timm's",
@@ -20,9 +44,13 @@ RESNET = Layout(
         BLOCK + "shortcut_norm": "layer{stage_1}.{block_1}.downsample.1",
         BLOCK + "se_reduce": "layer{stage_1}.{block_1}.se.fc1",
         BLOCK + "se_expand": "layer{stage_1}.{block_1}.se.fc2",
+        BLOCK + "eca_conv": "layer{stage_1}.{block_1}.se.conv",
+        "stem_pool_conv": "maxpool.0",
+        "stem_pool_norm": "maxpool.1",
         "predictions": "fc",
     },
-    fits=lambda spec: spec.shortcut != "avg_conv",
+    forms={BLOCK + "eca_conv": _OVER_CHANNELS},
+    fits=lambda spec: spec.shortcut != "avg_conv" and not _is_caffes(spec),
 )
 RESNET_D = RESNET.but(  # the average pooling counts as a module
     "ResNet-D, timm's",
@@ -43,6 +71,7 @@ LEGACY_SENET = RESNET.but(
         BLOCK + "se_expand": "layer{stage_1}.{block_1}.se_module.fc2",
         "predictions": "last_linear",
     },
+    fits=_is_legacy,
 )
 RESNETV2 = Layout(
     "ResNetV2, timm's",
@@ -54,6 +83,7 @@ RESNETV2 = Layout(
         "head_norm": "norm",
         "predictions": "head.fc",
     },
+    fits=lambda spec: spec.preactivation,
 )
 # What many hold who trained on CIFAR with the code of github.com/akamaster/pytorch_resnet_cifar10 and
 # github.com/kuangliu/pytorch-cifar, which name alike, github.com/xternalz/WideResNet-pytorch and
@@ -98,4 +128,18 @@ PRLZ77 = Layout(
         "predictions": "classifier",
     },
 )
-LAYOUTS = (RESNET, RESNET_D, LEGACY_SENET, RESNETV2, AKAMASTER_KUANGLIU, XTERNALZ, PRLZ77)
+KERAS = Layout(
+    "ResNet, keras.applications's",
+    {
+        "stem_conv": "conv1_conv",
+        "stem_norm": "conv1_bn",
+        BLOCK + r"conv(?P<i>\d)": "conv{stage}_block{block}_{i}_conv",
+        BLOCK + r"norm(?P<i>\d)": "conv{stage}_block{block}_{i}_bn",
+        BLOCK + "shortcut_conv": "conv{stage}_block{block}_0_conv",
+        BLOCK + "shortcut_norm": "conv{stage}_block{block}_0_bn",
+        "predictions": "predictions",
+    },
+    keras=True,
+    prepare=keras_applications.without_biases,
+)
+LAYOUTS = (RESNET, RESNET_D, LEGACY_SENET, RESNETV2, AKAMASTER_KUANGLIU, XTERNALZ, PRLZ77, KERAS)

@@ -13,7 +13,10 @@ from kresnet.layers import ACTIVATIONS
 from kresnet.models.family import Spec
 from kresnet.models.scaling import make_divisible, multiplied_depth
 
-STEMS = ("conv7", "deep", "conv3")
+STEMS = ("conv7", "deep", "tiered", "conv3")
+STEM_POOLS = ("symmetric", "ceil", "conv")
+ATTENTIONS = (None, "eca")
+ANTI_ALIASES = (None, "average", "blur")
 SHORTCUTS = ("conv", "avg_conv", "conv3", "pad", "none")
 
 
@@ -25,6 +28,10 @@ class ResNetSpec(Spec):
         ValueError: if a field, or two together, make no sense.
     """
 
+    # Which fields change what the same weights compute, and which any checkpoint leaves open; see `Spec`.
+    settings = (*Spec.settings, "activation", "activated_branch", "stem_pool", "stride_in", "anti_alias")
+    free = (*Spec.free, "output_stride", "zero_init_residual", "drop_path_rate", "dropout_rate")
+
     depths: tuple[int, ...] = (3, 4, 6, 3)  # blocks in each stage
     widths: tuple[int, ...] = (64, 128, 256, 512)  # channels of each stage's blocks, before expansion
     expansion: int = 4  # 1: basic block, two 3x3; more: bottleneck, whose output has expansion * width channels
@@ -32,10 +39,16 @@ class ResNetSpec(Spec):
     group_width: int | None = None  # channels in each group at the first stage; None: the stage's width / groups
     entry_divisor: int = 1  # the bottleneck's first 1x1 has this times fewer channels than its 3x3 (SENet-154: 2)
     se_reduction: int | None = None  # squeeze-and-excitation's ratio; None: there is none
-    stem: str = "conv7"  # 7x7 and max pooling; "deep": three 3x3 and max pooling (C, D); "conv3": one 3x3 (CIFAR)
+    se_divisor: int = 8  # of the channels that it squeezes to, as timm rounds; 1: as the ratio gives them
+    attention: str | None = None  # in squeeze-and-excitation's place: "eca" (arXiv:1910.03151)
+    stem: str = "conv7"  # 7x7 and a pooling; "deep": three 3x3 (C, D); "tiered": these, widening; "conv3": one (CIFAR)
     stem_width: int | None = None  # channels of the stem; None: the first stage's width
-    stem_pool: str = "symmetric"  # the max pooling's padding; "ceil": only at the end, as in Caffe
+    stem_pool: str = (
+        "symmetric"  # max pooling; "ceil": padded at the end, as in Caffe; "conv": a convolution (ResNet-RS)
+    )
+    anti_alias: str | None = None  # what strides instead: "average" of 2x2; "blur" (1904.11486): binomial, 3x3
     shortcut: str = "conv"  # option B; "avg_conv" (D), "conv3" (SENet-154), "pad" (option A), "none" (plain networks)
+    activated_branch: bool = False  # v1: an activation after the branch's last norm too (timm's legacy_seresnet18)
     stride_in: str = "3x3"  # which convolution of a bottleneck strides; "1x1": v1 as printed; "3x3": v1.5
     preactivation: bool = False  # v2
     shared_entry: bool = False  # v2: the first block's shortcut starts after its activation (1603.05027, appendix)
@@ -51,16 +64,18 @@ class ResNetSpec(Spec):
         depths, widths = checks.integers("depths", self.depths), checks.integers("widths", self.widths)
         checks.require(len(depths) == len(widths), "`depths` and `widths` must match", depths=depths, widths=widths)
         self._set(depths=depths, widths=widths)
-        for name in ("expansion", "groups", "entry_divisor"):
+        for name in ("expansion", "groups", "entry_divisor", "se_divisor"):
             checks.integer(name, getattr(self, name))
         for name in ("group_width", "se_reduction", "stem_width"):
             if getattr(self, name) is not None:
                 checks.integer(name, getattr(self, name))
-        for name in ("preactivation", "shared_entry", "zero_init_residual"):
+        for name in ("activated_branch", "preactivation", "shared_entry", "zero_init_residual"):
             checks.boolean(name, getattr(self, name))
         checks.choice("final_norm", self.final_norm, (True, False, None))
         checks.choice("stem", self.stem, STEMS)
-        checks.choice("stem_pool", self.stem_pool, ("symmetric", "ceil"))
+        checks.choice("stem_pool", self.stem_pool, STEM_POOLS)
+        checks.choice("attention", self.attention, ATTENTIONS)
+        checks.choice("anti_alias", self.anti_alias, ANTI_ALIASES)
         checks.choice("shortcut", self.shortcut, SHORTCUTS)
         checks.choice("stride_in", self.stride_in, ("1x1", "3x3"))
         checks.choice("activation", self.activation, ACTIVATIONS)
@@ -81,17 +96,42 @@ class ResNetSpec(Spec):
         for stage in range(len(widths)):
             inner = self.inner_width(stage)
             checks.require(
-                inner > 0 and inner % groups == 0 and inner % self.entry_divisor == 0,
-                f"Stage {stage + 2}'s 3x3 has {inner} channels, which `groups` and `entry_divisor` must divide",
+                inner > 0
+                and inner % groups == 0
+                and inner % self.entry_divisor == 0
+                and inner // self.entry_divisor % groups == 0,
+                f"Stage {stage + 2}'s 3x3 has {inner} channels, which `groups` and `entry_divisor` must divide, and "
+                "`groups` also what it takes",
                 groups=groups,
                 entry_divisor=self.entry_divisor,
                 widths=widths,
             )
+        divisor = {"deep": 2, "tiered": 8}.get(self.stem, 1)
         checks.require(
-            self.stem != "deep" or self.stem_channels % 2 == 0,
-            "A deep stem starts with half its width, which must be even",
+            self.stem_channels % divisor == 0,
+            f"Such a stem starts with a part of its width, which {divisor} must divide",
             stem=self.stem,
             stem_width=self.stem_channels,
+        )
+        checks.require(
+            self.attention is None or self.se_reduction is None,
+            "A block rescales its channels by one kind of attention",
+            attention=self.attention,
+            se_reduction=self.se_reduction,
+        )
+        checks.require(
+            not self.preactivation or (self.stem_pool != "conv" and not self.activated_branch),
+            "A convolution in the pooling's place and a last activation are for post-activation networks",
+            stem_pool=self.stem_pool,
+            activated_branch=self.activated_branch,
+            preactivation=self.preactivation,
+        )
+        aliased = {"stem_pool": "symmetric", "stride_in": "3x3", "preactivation": False, "output_stride": 32}
+        checks.require(
+            self.anti_alias is None or all(getattr(self, name) == value for name, value in aliased.items()),
+            f"Anti-aliasing needs {', '.join(f'{name}={v!r}' for name, v in aliased.items())}",
+            anti_alias=self.anti_alias,
+            **{name: getattr(self, name) for name in aliased},
         )
         channels = (self.stem_channels, *(width * self.expansion for width in widths))
         checks.require(

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from kresnet import checks
 from kresnet.data.draws import Seeds, fold, keyed
-from kresnet.data.images import SMALL, central_share
+from kresnet.data.images import INTERPOLATIONS, SMALL, central_share, resize_and_crop
 from kresnet.graph.seeds import draw_from
 from kresnet.layers.pixels import CIFAR, IMAGENET
 
@@ -40,13 +41,22 @@ class Policy:
         window: function of (height, width, key) that returns the part to resize, (top, left, height, width) in pixels.
         pixels: functions of (image, key), applied in turn after the resizing, from float32 pixels, 0 to 255, to the
             same.
+        whole: where it is set, it takes the place of the window and the resizing: a function from a whole image, uint8
+            (height, width, channels), to (size, size, channels), both NumPy arrays.
     """
 
     window: Callable[[Any, Any, Any], Any]
     pixels: tuple[Callable[[Any, Any], Any], ...] = ()
+    whole: Callable[[np.ndarray], np.ndarray] | None = None
 
 
-def policy(name: str | None, size: int, crop_fraction: float | None = None, flip: bool = True) -> Policy:
+def policy(
+    name: str | None,
+    size: int,
+    crop_fraction: float | None = None,
+    flip: bool = True,
+    interpolation: str | None = None,
+) -> Policy:
     """Returns a policy by its name.
 
     Args:
@@ -57,14 +67,25 @@ def policy(name: str | None, size: int, crop_fraction: float | None = None, flip
         crop_fraction: for evaluation: the central crop's side as a share of the image's shorter side, in (0, 1].
             Default: 0.875, which is 224 pixels of 256, and 1 for sizes below 64.
         flip: whether the policy may mirror images; it should not mirror characters.
+        interpolation: for evaluation: None resizes the crop bilinearly, as training does; "bilinear" and "bicubic"
+            resize the image and crop it then, as `resize_and_crop` does.
 
     Raises:
-        ValueError: if there is no such policy.
+        ValueError: if there is no such policy or interpolation, or a policy that augments is given an interpolation.
     """
     small = size < SMALL
+    checks.choice("interpolation", interpolation, (None, *INTERPOLATIONS))
+    checks.require(
+        name is None or interpolation is None,
+        "`interpolation` is for images that are not augmented",
+        interpolation=interpolation,
+        augment=name,
+    )
     if name is None:
         fraction = crop_fraction or central_share(size)
-        return Policy(lambda height, width, key: _centre(height, width, fraction))
+        settings = {"size": size, "crop_fraction": fraction, "interpolation": interpolation}
+        whole = functools.partial(resize_and_crop, **settings) if interpolation else None
+        return Policy(lambda height, width, key: _centre(height, width, fraction), whole=whole)
     base, numbers = name.split("-", 1) if str(name).startswith("randaugment-") else (name, "")
     checks.choice("augment", base, (*POLICIES, None))
     flips = (_flip,) if flip else ()

@@ -51,6 +51,7 @@ def load(
     seed: int = 0,
     split_seed: int = 0,
     crop_fraction: float | None = None,
+    interpolation: str | None = None,
     validation_split: float = 0.2,
     on_error: str = "raise",
     pixel_limit: int = images.PIXEL_LIMIT,
@@ -85,6 +86,10 @@ def load(
             that networks trained with different seeds are evaluated on the same images, which none was trained on.
         crop_fraction: without `augment`, the side of the central square crop divided by the image's shorter side, in
             (0, 1]. Default: 0.875, or 1 for images below 64 pixels.
+        interpolation: without `augment`, how images become smaller. None: the crop is resized bilinearly between the
+            nearest pixels, as in training, and large JPEGs are decoded at a reduced resolution. "bilinear" or
+            "bicubic": whole images are resized by Pillow, which averages over all pixels, and cropped then, as timm's
+            and torchvision's checkpoints want; slower on large images.
         validation_split: fraction held out if the source has no splits, in (0, 1).
         on_error: what to do with an image that cannot be decoded: "raise" an error that names it, or "skip" it with
             a warning that names it, in the log "kresnet".
@@ -112,7 +117,7 @@ def load(
         checks.number(name, alpha, 0, 1000, "a number of at least 0")
     if crop_fraction is not None:
         checks.number("crop_fraction", crop_fraction, 0.01, 1.0001, "a fraction in (0, 1]")
-    policy = augmentation.policy(augment, image_size, crop_fraction, checks.boolean("flip", flip))
+    policy = augmentation.policy(augment, image_size, crop_fraction, checks.boolean("flip", flip), interpolation)
     found = sources.find(source, split, seed=split_seed, validation_split=validation_split, data_dir=data_dir)
     shuffle = split == "train" if shuffle is None else checks.boolean("shuffle", shuffle)
     drop_remainder = shuffle if drop_remainder is None else checks.boolean("drop_remainder", drop_remainder)
@@ -225,6 +230,9 @@ def _reader(
         return tf.cast(tf.image.resize(tf.ensure_shape(image, [None, None, channels]), (size, size)), tf.float32)
 
     def from_pixels(pixels: Any, key: Any) -> tuple[Any, Any]:
+        if policy.whole:
+            image = tf.numpy_function(policy.whole, [pixels], tf.uint8, stateful=False)
+            return resized(image, pixels.shape[2]), tf.constant(True)
         top, left, height, width = policy.window(pixels.shape[0], pixels.shape[1], key)
         return resized(pixels[top : top + height, left : left + width], pixels.shape[2]), tf.constant(True)
 
@@ -245,6 +253,8 @@ def _reader(
 
         try:
             data = Path(name).read_bytes() if source.paths is not None else record
+            if policy.whole:  # of a whole JPEG at full resolution: fidelity before speed
+                return policy.whole(images.decode(data, name, pixel_limit=pixel_limit)), np.True_
             return images.decode(data, name, window, size, pixel_limit), np.True_
         except (images.ImageError, OSError) as error:
             if on_error == "raise":

@@ -179,7 +179,9 @@ def _in_float32(model: keras.Model) -> keras.Model:
 
 def _network(model: keras.Model, description: Mapping[str, Any]) -> dict[str, Any]:
     known = kresnet_config(model)
-    facts = {name: known[name] for name in ("key", "changes", "weights") if known.get(name)}
+    facts = {
+        name: known[name] for name in ("key", "changes", "weights", "crop_fraction", "interpolation") if known.get(name)
+    }
     if "weights" in facts:
         facts["weights"] = Path(facts["weights"]).name  # the folders of this machine are nobody else's business
     if "paper" in known:

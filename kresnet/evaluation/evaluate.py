@@ -15,7 +15,7 @@ from kresnet.data import images, sources
 from kresnet.data.loading import broken_image, load
 from kresnet.data.samples import class_indices
 from kresnet.evaluation.intervals import wilson
-from kresnet.inference.predictors import Predictor, predictor
+from kresnet.inference.predictors import Predictor, predictor, preprocessing
 from kresnet.progress import tracked
 
 CROPS = ("center", "ten", "full")
@@ -95,6 +95,7 @@ def evaluate(
     split: str = "validation",
     batch_size: int = 32,
     crop_fraction: float | None = None,
+    interpolation: str | None = None,
     split_seed: int = 0,
     on_error: str = "raise",
     data_dir: str | os.PathLike | None = None,
@@ -117,14 +118,20 @@ def evaluate(
             (He et al. 2015, arXiv:1512.03385, section 3.4). The longer side is cropped to a multiple of 32. Default:
             the network's own size.
         image_size: height and width in pixels, for a network whose input size is open.
-        split, batch_size, crop_fraction, split_seed, on_error, data_dir: as in `kresnet.data.load`.
+        split, batch_size, split_seed, on_error, data_dir: as in `kresnet.data.load`.
+        crop_fraction: of the central crop of a source's images, as in `kresnet.data.load`. Default: what the network
+            says of itself (`kresnet_config`), such as what the authors of its weights evaluated it with; else that
+            function's default.
+        interpolation: "bilinear" or "bicubic", for one or ten crops of a source's images, as in `kresnet.data.load`.
+            Default: likewise.
         verbose: whether to show a progress bar.
 
     Returns:
         An `Evaluation`.
 
     Raises:
-        ValueError: if an argument makes no sense, the classes do not match, or an image cannot be decoded.
+        ValueError: if an argument makes no sense, the classes do not match, an image cannot be decoded, or the networks
+            of an ensemble want their images cropped or resized differently and the argument is not given.
     """
     checks.choice("crops", crops, CROPS)
     checks.require(not scales or crops == "full", "`scales` are for crops='full'", scales=scales, crops=crops)
@@ -132,6 +139,20 @@ def evaluate(
     size = _common_size(predictors, image_size)
     loading = {"split_seed": split_seed, "on_error": on_error, "data_dir": data_dir}
     is_source = isinstance(data, str | os.PathLike)
+    checks.require(
+        crop_fraction is None or (is_source and crops == "center"),
+        "`crop_fraction` is for the central crop of a source's images",
+        crop_fraction=crop_fraction,
+        crops=crops,
+        data=data,
+    )
+    checks.require(
+        interpolation is None or (is_source and crops != "full"),
+        "`interpolation` is for crops of a source's images",
+        interpolation=interpolation,
+        crops=crops,
+        data=data,
+    )
     batches = data
     if crops == "full":
         scales = tuple(scales) or (size,)
@@ -148,7 +169,8 @@ def evaluate(
         views = _ten_crops(size) if crops == "ten" else lambda images: [images]
         if is_source:
             loaded_size, fraction = (round(size / 0.875), 1.0) if crops == "ten" else (size, crop_fraction)
-            batches = load(data, split, loaded_size, batch_size, shuffle=False, crop_fraction=fraction, **loading)
+            loading |= preprocessing(predictors, size, fraction, interpolation)
+            batches = load(data, split, loaded_size, batch_size, shuffle=False, **loading)
 
     labels, probabilities = [], []
     total = getattr(batches, "examples", None)

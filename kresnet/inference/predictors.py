@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -29,6 +30,8 @@ class Predictor:
         class_names: the names of the classes in order; None if they are unknown.
         name: what error messages call it.
         model: the Keras model; None if it is stored in another form.
+        crop_fraction, interpolation: how its images are to be cropped and resized, as in `kresnet.data.load`; None
+            where that is not known.
     """
 
     run: Callable[[np.ndarray], np.ndarray]
@@ -36,6 +39,8 @@ class Predictor:
     class_names: tuple[str, ...] | None
     name: str
     model: keras.Model | None = None
+    crop_fraction: float | None = None
+    interpolation: str | None = None
 
 
 def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
@@ -46,17 +51,23 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
 
     Returns:
         A predictor whose class names come from the run's options if they are there, else from the description that the
-        Keras model carries (`kresnet_config`), or from the `.tflite`.
+        Keras model carries (`kresnet_config`), or from the `.tflite`. How to crop and resize comes from that
+        description, or from the one that `export` writes with a file.
 
     Raises:
         ValueError: if there is no such file, or it is none of these.
     """
     if isinstance(model, keras.Model):
         run = model.predict_on_batch
-        names = description(model).get("labels")
-        shape = tuple(model.input_shape[1:])
+        told = description(model)
+        names = told.get("labels")
         return Predictor(
-            lambda x: np.asarray(run(x), "float32"), shape, tuple(names) if names else None, model.name, model
+            lambda x: np.asarray(run(x), "float32"),
+            tuple(model.input_shape[1:]),
+            tuple(names) if names else None,
+            model.name,
+            model,
+            **_preprocessing(told),
         )
     path = Path(model)
     checks.require(path.exists(), "There is no such file", model=str(model))
@@ -64,7 +75,8 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
         from kresnet.inference.tflite_file import TFLiteFile
 
         lite = TFLiteFile(path, threads=os.cpu_count() or 1)
-        return Predictor(lite, lite.image_shape, tuple(lite.labels) if lite.labels else None, str(path))
+        names = tuple(lite.labels) if lite.labels else None
+        return Predictor(lite, lite.image_shape, names, str(path), **_written(path.with_suffix(".json")))
     if (path / CONFIG).exists():
         config = json.loads((path / CONFIG).read_text())
         best, names = predictor(path / BEST), config.get("class_names")
@@ -95,7 +107,53 @@ def _saved_model(path: Path) -> Predictor:
         return next(iter(serve(**{name: tf.cast(x, spec.dtype)}).values())).numpy()
 
     run.keep = loaded  # which owns the variables
-    return Predictor(run, tuple(spec.shape[1:]), None, str(path))
+    return Predictor(run, tuple(spec.shape[1:]), None, str(path), **_written(path / "description.json"))
+
+
+def _preprocessing(told: dict[str, Any]) -> dict[str, Any]:
+    return {name: told.get(name) for name in ("crop_fraction", "interpolation")}
+
+
+def _written(path: Path) -> dict[str, Any]:
+    """Returns what a description that `export` wrote says of cropping and resizing; {} where there is none."""
+    if not path.exists():
+        return {}
+    try:
+        told = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not a complete description: {error}. Received: {str(path)!r}") from None
+    return _preprocessing(told) if isinstance(told, dict) else {}  # a list is another program's
+
+
+def preprocessing(
+    networks: Sequence[Predictor], size: int, crop_fraction: float | None = None, interpolation: str | None = None
+) -> dict[str, Any]:
+    """Returns how the images of these networks are to be cropped and resized.
+
+    Args:
+        networks: one, or the members of an ensemble.
+        size: height and width of their input in pixels.
+        crop_fraction, interpolation: go before what the networks say of themselves.
+
+    Returns:
+        "crop_fraction" and "interpolation", as `kresnet.data.load` takes them.
+
+    Raises:
+        ValueError: if the networks want different ones, or one that does not exist.
+    """
+    given = {"crop_fraction": crop_fraction, "interpolation": interpolation}
+    defaults = {"crop_fraction": images.central_share(size), "interpolation": None}
+    for name in [name for name, value in given.items() if value is None]:
+        wanted = [(one.name, getattr(one, name) or defaults[name]) for one in networks]
+        checks.require(
+            all(value == wanted[0][1] for _, value in wanted),
+            f"The networks want their images cropped or resized differently: give `{name}`",
+            **{name: wanted},
+        )
+        given[name] = wanted[0][1]
+    checks.number("crop_fraction", given["crop_fraction"], 0.01, 1.0001, "a fraction in (0, 1]")
+    checks.choice("interpolation", given["interpolation"], (None, *images.INTERPOLATIONS))
+    return given
 
 
 def predict(
@@ -103,6 +161,9 @@ def predict(
     files: Sequence[str | os.PathLike],
     top: int = 5,
     image_size: int | None = None,
+    *,
+    crop_fraction: float | None = None,
+    interpolation: str | None = None,
 ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
     """Classifies the central crop of image files, as in evaluation.
 
@@ -111,24 +172,37 @@ def predict(
         files: paths of images.
         top: number of classes to return, at least 1.
         image_size: height and width in pixels, for a network without a fixed input size.
+        crop_fraction, interpolation: as in `kresnet.data.load`. Default: what the network says of itself, such as what
+            the authors of its weights evaluated it with; else that function's defaults.
 
     Yields:
         For each file its path, and its most likely classes with their probabilities, in that order. A class without a
         name is called by its number.
 
     Raises:
-        ValueError: if a file is not a complete image, or the model has no fixed input size and none is given.
+        ValueError: if a file cannot be read or is not a complete image, which it names, or the model has no fixed
+            input size and none is given.
     """
     checks.integer("top", top)
+    checks.require(not isinstance(files, str | os.PathLike), "`files` must be a sequence of paths", files=files)
     network = predictor(model)
     height, width, channels = network.image_shape
     size = height or image_size
     checks.require(size is not None and width in (None, size), "Give the square `image_size`", image_size=image_size)
-    policy = augment.policy(None, size)
+    policy = augment.policy(None, size, **preprocessing([network], size, crop_fraction, interpolation))
+
+    def window(height: int, width: int) -> images.Box:
+        return tuple(map(int, policy.window(height, width, None)))
+
     for file in files:
-        image = images.decode(
-            Path(file).read_bytes(), str(file), lambda h, w: tuple(map(int, policy.window(h, w, None))), size
-        )
+        try:
+            data = Path(file).read_bytes()
+        except OSError as error:
+            raise ValueError(f"{file} cannot be read: {error.strerror}. Received: {str(file)!r}") from None
+        if policy.whole:
+            image = policy.whole(images.decode(data, str(file)))
+        else:
+            image = images.decode(data, str(file), window, size)
         probabilities = network.run(images.resize(image, size, channels)[None])[0]
         names = network.class_names or [str(i) for i in range(len(probabilities))]
         likeliest = np.argsort(-probabilities, kind="stable")[:top]

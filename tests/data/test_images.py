@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pictures import encoded, picture, write_folder
 from PIL import Image, ImageOps
+from sklearn.datasets import load_sample_image
 
 from kresnet.data import images
 
@@ -42,6 +43,49 @@ def test_large_images_shrink_while_decoding():
         assert 100 <= min(shrunk.shape[:2]) <= 200
         whole = images.decode(encoded(pixels, kind), "x")
         np.testing.assert_allclose(shrunk.mean((0, 1)), whole.mean((0, 1)), atol=1)
+
+
+def photograph(kind):
+    """Returns scikit-learn's photograph of a temple, 427 x 640 pixels, and what the kind makes of it."""
+    pixels = load_sample_image("china.jpg")
+    portrait, tiny = pixels.transpose(1, 0, 2), pixels[100:163, 50:140]
+    return np.ascontiguousarray({"landscape": pixels, "portrait": portrait, "tiny": tiny}[kind])
+
+
+@pytest.mark.parametrize("interpolation", images.INTERPOLATIONS)
+@pytest.mark.parametrize(
+    ("kind", "fraction", "resized", "corner"),  # by hand: width and height, left and top
+    [
+        ("landscape", 0.875, (383, 256), (80, 16)),
+        ("landscape", 0.95, (352, 235), (64, 6)),
+        ("landscape", 1.0, (335, 224), (56, 0)),
+        ("landscape", 224 / 232, (347, 232), (62, 4)),  # halves are rounded to even
+        ("portrait", 0.95, (235, 352), (6, 64)),
+        ("tiny", 0.875, (365, 256), (70, 16)),
+    ],
+)
+def test_resize_and_crop(kind, fraction, resized, corner, interpolation):
+    """Against Pillow, called as torchvision's Resize and CenterCrop call it."""
+    pixels = photograph(kind)
+    (left, top), resample = corner, {"bilinear": Image.BILINEAR, "bicubic": Image.BICUBIC}[interpolation]
+    expected = Image.fromarray(pixels).resize(resized, resample).crop((left, top, left + 224, top + 224))
+    cropped = images.resize_and_crop(pixels, 224, fraction, interpolation)
+    np.testing.assert_array_equal(cropped, expected)
+    grey = images.resize_and_crop(pixels[:, :, 1:2], 224, fraction, interpolation)
+    np.testing.assert_array_equal(grey, cropped[:, :, 1:2])
+    four = images.resize_and_crop(np.dstack([pixels, pixels[:, :, :1]]), 224, fraction, interpolation)
+    np.testing.assert_array_equal(four, np.dstack([cropped, cropped[:, :, :1]]))  # the fourth is not opacity
+
+
+def test_resize_and_crop_of_extreme_images():
+    """A strip never grows to its shorter side's size: 256 x 76800 000 pixels here."""
+    strip = np.repeat(np.arange(300_000) // 1200, 3).reshape(1, -1, 3).astype("uint8")
+    cropped = images.resize_and_crop(strip, 224, 0.875, "bicubic")
+    assert cropped.shape == (224, 224, 3)
+    assert (cropped[:, :100] == 124).all()  # the middle lies between two pixels
+    assert (cropped[:, 124:] == 125).all()
+    one = images.resize_and_crop(np.full((1, 1, 3), 9, "uint8"), 224, 0.875, "bicubic")
+    np.testing.assert_array_equal(one, 9 * np.ones((224, 224, 3)))
 
 
 def test_modes():

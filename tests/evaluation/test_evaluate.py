@@ -4,22 +4,24 @@ import keras
 import numpy as np
 import pytest
 from pictures import write_folder
+from PIL import Image
 
 import kresnet
 from kresnet.evaluation.evaluate import Evaluation
 from kresnet.evaluation.intervals import wilson
+from kresnet.graph.network import Network
 
 RNG = np.random.default_rng(0)
 
 
-def network(size, classes=3, channels=3, seed=0):
+def network(size, classes=3, channels=3, seed=0, **told):
     """Returns a network that is sensitive to position, so that every crop counts."""
     keras.utils.set_random_seed(seed)
     image = keras.Input((size, size, channels))
     x = keras.layers.Rescaling(1 / 255)(image)
     x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(x)
     x = keras.layers.Flatten()(x)
-    return keras.Model(image, keras.layers.Dense(classes, "softmax")(x))
+    return Network(image, keras.layers.Dense(classes, "softmax")(x), name=f"network{seed}", kresnet_config=told)
 
 
 def dataset(images, labels, batch=2):
@@ -86,6 +88,56 @@ def test_ensemble():
     np.testing.assert_allclose(result.probabilities, expected, rtol=1e-5)
 
 
+def crops_by_pillow(folder, resized, size):
+    """Returns the images of a folder, their shorter side resized to `resized` pixels, and the central squares."""
+    cropped = []
+    for path in sorted(folder.glob("*/*")):
+        image = Image.open(path).convert("RGB")
+        columns, rows = (resized * side // min(image.size) for side in image.size)
+        left, top = (round((side - size) / 2) for side in (columns, rows))
+        image = image.resize((columns, rows), Image.BICUBIC)
+        cropped.append(np.asarray(image.crop((left, top, left + size, top + size))))
+    return np.stack(cropped)
+
+
+def test_images_are_cropped_and_resized_as_the_network_wants(tmp_path):
+    folder = write_folder(tmp_path / "photos", 4, kinds=("png",))
+    model, plain = network(16, crop_fraction=0.5, interpolation="bicubic"), network(16)
+
+    def probabilities(one, **arguments):
+        return kresnet.evaluate(one, folder, split="all", verbose=False, **arguments).probabilities
+
+    wanted = plain.predict(crops_by_pillow(folder, 32, 16), verbose=0)
+    np.testing.assert_allclose(probabilities(model), wanted, rtol=1e-5)
+    np.testing.assert_allclose(probabilities(plain, crop_fraction=0.5, interpolation="bicubic"), wanted, rtol=1e-5)
+    wider = plain.predict(crops_by_pillow(folder, 20, 16), verbose=0)
+    np.testing.assert_allclose(probabilities(model, crop_fraction=0.8), wider, rtol=1e-5)
+    assert np.abs(probabilities(plain) - wanted).max() > 1e-3
+    ten = dataset(crops_by_pillow(folder, 18, 18), np.arange(12) % 3)
+    ten = kresnet.evaluate(plain, ten, crops="ten", verbose=False).probabilities
+    np.testing.assert_allclose(probabilities(model, crops="ten"), ten, rtol=1e-5)
+
+
+def test_an_ensemble_must_agree_on_cropping_and_resizing(tmp_path):
+    folder = write_folder(tmp_path / "photos", 2, kinds=("png",))
+    first, second = network(16, crop_fraction=0.5, interpolation="bicubic"), network(16, seed=1, crop_fraction=0.8)
+
+    def probabilities(*models, **arguments):
+        return kresnet.evaluate(models, folder, split="all", verbose=False, **arguments).probabilities
+
+    with pytest.raises(ValueError, match=r"give `crop_fraction`\. .*\('network0', 0.5\), \('network1', 0.8\)"):
+        probabilities(first, second)
+    with pytest.raises(ValueError, match=r"give `interpolation`\. .*\('network0', 'bicubic'\), \('network1', None\)"):
+        probabilities(first, second, crop_fraction=0.8)
+    both = {"crop_fraction": 0.8, "interpolation": "bilinear"}
+    mean = (probabilities(first, **both) + probabilities(second, **both)) / 2
+    np.testing.assert_allclose(probabilities(first, second, **both), mean, rtol=1e-5)
+    # 1 is what a small network gets that says nothing.
+    probabilities(network(16, crop_fraction=1.0), network(16, seed=1))
+    images = dataset(RNG.integers(0, 256, (2, 16, 16, 3), "uint8"), np.arange(2))
+    kresnet.evaluate([first, second], images, verbose=False)  # which are cropped already
+
+
 def test_the_same_network_in_every_form(tmp_path):
     model = kresnet.ResNet(depths=(1, 1), widths=(8, 16), stem="conv3", input_shape=(16, 16, 1), classes=10)
     forms = [model, tmp_path / "m.keras", tmp_path / "saved", tmp_path / "m.tflite"]
@@ -128,6 +180,8 @@ def test_bad_arguments(tmp_path):
         ({"model": tmp_path / "none.keras"}, "no such file"),
         ({"model": tmp_path / "broken.keras"}, "is not a complete Keras model"),
         ({"model": []}, "at least one network"),
+        ({"crop_fraction": 0.9}, r"of a source's images\. Received: crop_fraction=0.9, crops='center', data=<"),
+        ({"data": "digits", "crops": "full", "interpolation": "bicubic"}, "Received: interpolation='bicubic', crops"),
         (
             {"model": network(8, 4, 1), "data": "digits"},
             r"as many classes as the images\. Received: network=4, images=10",

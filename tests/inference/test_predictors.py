@@ -5,9 +5,13 @@ import json
 import keras
 import numpy as np
 import pytest
+from pictures import encoded, picture
+from PIL import Image
 
 import kresnet
-from kresnet.inference.predictors import BEST, CONFIG, predictor
+from kresnet.cli import main
+from kresnet.graph.network import Network
+from kresnet.inference.predictors import BEST, CONFIG, predict, predictor
 
 NAMES = ("cat", "dog", "fish")
 X = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), "uint8")
@@ -42,3 +46,87 @@ def test_class_names_are_those_that_the_model_knows_unless_a_run_names_them(netw
         (tmp_path / CONFIG).write_text(json.dumps(config))
         assert predictor(tmp_path).class_names == names
     assert predictor(keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])).class_names is None
+
+
+WANTED = {"crop_fraction": 0.5, "interpolation": "bicubic"}
+
+
+def sensitive(**told):
+    """Returns a network of 16 x 16 pixels in which every pixel counts."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+    return Network(image, keras.layers.Dense(3, "softmax")(x), kresnet_config=told)
+
+
+def test_what_the_weights_authors_evaluated_with_travels_with_the_network(tmp_path):
+    model = sensitive(**WANTED)
+    model.save(tmp_path / "x.keras")
+    model.save(tmp_path / BEST)
+    (tmp_path / CONFIG).write_text("{}")
+    lite = kresnet.export(model, tmp_path / "x.tflite", latency=False, description=WANTED)
+    saved = kresnet.export(model, tmp_path / "x", description=WANTED)
+    for form in (model, tmp_path / "x.keras", tmp_path, lite, saved):
+        found = predictor(form)
+        assert (found.crop_fraction, found.interpolation) == (0.5, "bicubic")
+    beside = tmp_path / "x.json"
+    for remove in (lambda: beside.write_text("[1]"), beside.unlink):  # another program's; none
+        remove()
+        assert (predictor(lite).crop_fraction, predictor(lite).interpolation) == (None, None)
+    beside.write_text('{"crop_fraction": 0.5,')
+    with pytest.raises(ValueError, match=r"x.json is not a complete description: .* Received: '.*x.json'"):
+        predictor(lite)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    path.write_bytes(encoded(picture("green", 90, 64), "png"))
+    return path
+
+
+def probabilities(model, path, columns, rows, resample):
+    left, top = (columns - 16) // 2, (rows - 16) // 2
+    image = Image.open(path).resize((columns, rows), resample).crop((left, top, left + 16, top + 16))
+    return np.sort(model.predict(np.asarray(image)[None], verbose=0)[0])[::-1]
+
+
+def test_predict_crops_and_resizes_as_the_network_wants_unless_it_is_told(photo, capsys):
+    model = sensitive(**WANTED)
+    for arguments, expected in [
+        ({}, probabilities(model, photo, 32, 45, Image.BICUBIC)),
+        ({"interpolation": "bilinear"}, probabilities(model, photo, 32, 45, Image.BILINEAR)),
+        ({"crop_fraction": 0.8}, probabilities(model, photo, 20, 28, Image.BICUBIC)),
+    ]:
+        ((name, classes),) = predict(model, [photo], **arguments)
+        assert name == str(photo)
+        np.testing.assert_allclose([p for _, p in classes], expected, rtol=1e-5)
+    ((_, plain),) = predict(sensitive(), [photo])
+    file = photo.with_name("m.keras")
+    model.save(file)
+    assert main(["predict", str(file), str(photo), "--crop-fraction", "0.8", "--interpolation", "bicubic"]) == 0
+    assert f"{expected[0]:7.2%}" in capsys.readouterr().out
+    assert abs(plain[0][1] - expected[0]) > 1e-3
+    for told, match in [
+        ({"interpolation": "nearest"}, "Received: interpolation='nearest'"),
+        ({"crop_fraction": 1.5}, r"a fraction in \(0, 1\]. Received: crop_fraction=1.5"),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            list(predict(sensitive(**told), [photo]))
+
+
+def test_predict_names_the_file_that_it_cannot_read(photo):
+    folder, broken, missing = photo.parent, photo.with_name("broken.jpg"), photo.with_name("missing.jpg")
+    broken.write_bytes(encoded(picture("red"))[:300])
+    for told in ({}, WANTED):
+        for file, reason in [
+            (missing, r" cannot be read: No such file or directory\. Received: '.*missing.jpg'"),
+            (folder, r" cannot be read: Is a directory\. Received: "),
+            (broken, ": not a complete image"),
+        ]:
+            found = predict(sensitive(**told), [photo, file])
+            assert next(found)[0] == str(photo)
+            with pytest.raises(ValueError, match=f"^{file}{reason}"):
+                next(found)
+    with pytest.raises(ValueError, match=r"must be a sequence of paths\. Received: files='photo.png'"):
+        next(predict(sensitive(), "photo.png"))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 
 from kresnet import checks
 from kresnet.graph.network import Network, description
-from kresnet.models import registry
+from kresnet.models import pretrained, registry
 from kresnet.training.recipe import Recipe
+from kresnet.weights.pretrained import Checkpoint
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -49,6 +50,7 @@ def build(
     class_names: Sequence[str] | None,
     weights: str | os.PathLike | None,
     precision: str | None,
+    fields: Mapping[str, Any] | None = None,
 ) -> Network:
     """Builds a network for the images.
 
@@ -57,7 +59,8 @@ def build(
         recipe: may set fields of the network, such as a drop path rate.
         shape: (height, width, channels) of the images.
         class_names: the classes of the images, in the order of their labels.
-        weights: a checkpoint to start from, or None. Its classifier is not loaded.
+        weights: what to start from, as in a builder, or None. Its classifier is new where the classes are others.
+        fields: fields of the network's spec, besides the recipe's.
         precision: one of `PRECISIONS`; None for Keras's own policy.
 
     Raises:
@@ -70,16 +73,27 @@ def build(
         model=key,
     )
     builder = registry.get_builder(key)
-    arguments = builder_arguments(key, recipe)
+    arguments = builder_arguments(key, recipe, fields)
+    if weights is not None:
+        arguments["weights"] = _starting(builder, weights, arguments, class_names)
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision or policy)
     try:
-        model = builder(input_shape=shape, classes=len(class_names), **arguments)
-        if weights is not None:
-            _load_body(model, builder, weights, input_shape=shape, **arguments)
+        return builder(input_shape=shape, classes=len(class_names), **arguments)
     finally:
         keras.config.set_dtype_policy(policy)
-    return model
+
+
+def _starting(
+    builder: Callable[..., keras.Model], weights: Any, arguments: dict[str, Any], class_names: Sequence[str]
+) -> Checkpoint:
+    """Returns the checkpoint to start from, its classifier left out if it is known to be of other classes."""
+    spec = dataclasses.replace(
+        builder.spec, **{name: arguments[name] for name in vars(builder.spec) if name in arguments}
+    )
+    found = pretrained.checkpoint(builder.key, weights, arguments.pop("weights_origin", None), spec)
+    others = found.labels and list(found.labels) != list(class_names)
+    return dataclasses.replace(found, head="new" if others else "fitting")
 
 
 def check(model: keras.Model, class_names: Sequence[str] | None, weights: Any, precision: str | None) -> None:
@@ -113,14 +127,14 @@ def check(model: keras.Model, class_names: Sequence[str] | None, weights: Any, p
     )
 
 
-def describe(model: keras.Model, class_names: Sequence[str] | None, weights: str | os.PathLike | None) -> None:
-    """Tells a network the names of its classes, and the file that its weights started from, where these are known.
+def describe(model: keras.Model, class_names: Sequence[str] | None, crop_fraction: float | None) -> None:
+    """Tells a network the names of its classes, if they are known, and how its validation images are cropped.
 
-    Models that are no `Network` have nowhere to keep them.
+    Models that are no `Network` cannot keep them.
     """
     if isinstance(model, Network):
-        facts = {"labels": list(class_names) if class_names else None, "weights": str(weights) if weights else None}
-        model.describe(**{name: fact for name, fact in facts.items() if fact is not None})
+        labels = {"labels": list(class_names)} if class_names else {}
+        model.describe(crop_fraction=crop_fraction, interpolation=None, **labels)
 
 
 def key_or_name(model: keras.Model) -> str:
@@ -128,16 +142,15 @@ def key_or_name(model: keras.Model) -> str:
     return description(model).get("key") or model.name
 
 
-def builder_arguments(key: str, recipe: Recipe) -> dict[str, Any]:
-    """Returns those of the recipe's fields that the builder of this key takes."""
-    fields = {field.name for field in dataclasses.fields(registry.get_builder(key).spec)} | {"classifier_activation"}
-    return {name: value for name, value in recipe.model_fields().items() if name in fields}
+def builder_arguments(key: str, recipe: Recipe, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Returns the builder's arguments that the recipe sets, and those that are given besides, which win.
 
-
-def _load_body(model: keras.Model, builder: Callable[..., keras.Model], weights: Any, **arguments: Any) -> None:
-    """Loads a checkpoint into all layers but the classifier."""
-    arguments.pop("classifier_activation", None)
-    body = builder(include_top=False, weights=weights, **arguments)
-    for layer in body.layers:
-        if layer.weights:
-            model.get_layer(layer.name).set_weights(layer.get_weights())
+    Raises:
+        ValueError: if the builder does not take one of `fields`.
+    """
+    builder = registry.get_builder(key)
+    own = {field.name for field in dataclasses.fields(builder.spec)}
+    wrong = [name for name in fields or () if name not in own | {"weights_origin"}]
+    checks.require(not wrong, f"{key} has no such field.{checks.closest(wrong and wrong[0], own)}", model_fields=wrong)
+    settings = {name: value for name, value in recipe.model_fields().items() if name in own | {"classifier_activation"}}
+    return settings | dict(fields or {})

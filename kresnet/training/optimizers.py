@@ -2,13 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 from keras import ops
 
 
-class _CoupledDecay:
+class _LayerRates:
+    """Learning rates of their own for some variables: the optimizer's, times a factor.
+
+    Keras's optimizers have one learning rate for all.
+    """
+
+    def __init__(self, *args: Any, layer_rates: Mapping[str, float] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.layer_rates = dict(layer_rates or {})
+
+    def _rate(self, variable: Any, learning_rate: Any) -> Any:
+        # By index, since what TensorFlow updates is not Keras's variable, and knows no path.
+        parts = self._trainable_variables[self._get_variable_index(variable)].path.split("/")
+        endings = ("/".join(parts[i:]) for i in range(len(parts)))
+        return learning_rate * next((self.layer_rates[end] for end in endings if end in self.layer_rates), 1.0)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        super().update_step(gradient, variable, self._rate(variable, learning_rate))
+
+    def go_on_from(self, other: keras.optimizers.Optimizer) -> None:
+        """Takes over what another optimizer of this class knows of the variables that both train, and its steps."""
+        known = {_without_name(variable): variable for variable in other.variables}
+        for variable in self.variables:
+            if (before := known.get(_without_name(variable))) is not None:
+                variable.assign(before)
+        if self.use_ema:  # Keras begins an average in the first step, which has been
+            for variable, average in zip(self._trainable_variables, self._model_variables_moving_average, strict=True):
+                if _without_name(average) not in known:
+                    average.assign(variable)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "layer_rates": self.layer_rates}
+
+
+def _without_name(variable: Any) -> str:
+    """Returns the path of an optimizer's variable within it."""
+    return variable.path.partition("/")[2]
+
+
+class _CoupledDecay(_LayerRates):
     """Weight decay that is added to the gradient, like an L2 penalty in the loss, so that momentum acts on it too.
 
     Keras's own `weight_decay` is decoupled: it shrinks the weights in a separate step, as in AdamW.
@@ -40,6 +80,7 @@ class SGD(_CoupledDecay, keras.optimizers.SGD):
 
     Args:
         decay_norms_and_biases: whether one-dimensional variables decay too. Default: True.
+        layer_rates: by what to multiply the learning rate of some variables, by the ends of their paths.
         ...: as in `keras.optimizers.SGD`.
     """
 
@@ -50,8 +91,36 @@ class RMSprop(_CoupledDecay, keras.optimizers.RMSprop):
 
     Args:
         decay_norms_and_biases: whether one-dimensional variables decay too. Default: True.
+        layer_rates: by what to multiply the learning rate of some variables, by the ends of their paths.
         ...: as in `keras.optimizers.RMSprop`.
     """
+
+
+@keras.saving.register_keras_serializable("kresnet")
+class AdamW(_LayerRates, keras.optimizers.AdamW):
+    """Keras's AdamW, but what does not decay is part of its config, so that a saved one decays as it did.
+
+    Args:
+        decay_norms_and_biases: whether one-dimensional variables decay too. Default: True.
+        layer_rates: by what to multiply the learning rate and decay of some variables, by the ends of their paths.
+        ...: as in `keras.optimizers.AdamW`.
+    """
+
+    def __init__(self, *args: Any, decay_norms_and_biases: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.decay_norms_and_biases = decay_norms_and_biases
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """Replaces Keras's decay, in which all variables have one learning rate, by nothing: `update_step` decays."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        if self.weight_decay and (self.decay_norms_and_biases or len(variable.shape) > 1):
+            share = ops.cast(self.weight_decay * self._rate(variable, learning_rate), variable.dtype)
+            self.assign_sub(variable, ops.convert_to_tensor(variable) * share)
+        super().update_step(gradient, variable, learning_rate)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "decay_norms_and_biases": self.decay_norms_and_biases}
 
 
 @keras.saving.register_keras_serializable("kresnet")
@@ -62,6 +131,7 @@ class Lamb(_CoupledDecay, keras.optimizers.Lamb):
 
     Args:
         decay_norms_and_biases: whether one-dimensional variables decay too. Default: True.
+        layer_rates: by what to multiply the learning rate of some variables, by the ends of their paths.
         ...: as in `keras.optimizers.Lamb`.
 
     Source: You et al. 2020, arXiv:1904.00962, algorithm 2. The exception for variables that do not decay is timm's,
@@ -70,7 +140,7 @@ class Lamb(_CoupledDecay, keras.optimizers.Lamb):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         dtype = variable.dtype
-        gradient, rate = ops.cast(gradient, dtype), ops.cast(learning_rate, dtype)
+        gradient, rate = ops.cast(gradient, dtype), ops.cast(self._rate(variable, learning_rate), dtype)
         step = ops.cast(self.iterations + 1, dtype)
         index = self._get_variable_index(variable)
         m, v = self._momentums[index], self._velocities[index]

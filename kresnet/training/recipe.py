@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -10,7 +11,7 @@ import keras
 from kresnet import checks
 from kresnet.data.augment import POLICIES
 from kresnet.training.losses import Crossentropy
-from kresnet.training.optimizers import SGD, Lamb, RMSprop, WarmUp
+from kresnet.training.optimizers import SGD, AdamW, Lamb, RMSprop, WarmUp
 
 OPTIMIZERS = ("sgd", "rmsprop", "lamb", "adamw")
 SCHEDULES = ("constant", "plateau", "steps", "exponential", "cosine")
@@ -141,12 +142,16 @@ class Recipe:
             result = WarmUp(result, warmup, start, linear=self.warmup_linear, shift=self.warmup_shifts)
         return result
 
-    def optimizer_for(self, steps_per_epoch: int, batch_size: int | None = None) -> keras.optimizers.Optimizer:
+    def optimizer_for(
+        self, steps_per_epoch: int, batch_size: int | None = None, layer_rates: Mapping[str, float] | None = None
+    ) -> keras.optimizers.Optimizer:
         """Returns a new optimizer.
 
         Args:
             steps_per_epoch: steps in an epoch, at least 1.
             batch_size: images in a batch. Default: the recipe's.
+            layer_rates: by what to multiply the learning rate of some variables, by the ends of their paths; see
+                `kresnet.training.transfer.layer_rates`.
         """
         common = {
             "learning_rate": self.learning_rates(steps_per_epoch, batch_size),
@@ -155,12 +160,9 @@ class Recipe:
             "use_ema": self.ema is not None,
             "ema_momentum": 0.99 if self.ema is None else self.ema,
         }
+        common |= {"decay_norms_and_biases": self.decay_norms_and_biases, "layer_rates": layer_rates}
         if self.optimizer == "adamw":
-            optimizer = keras.optimizers.AdamW(**common | {"weight_decay": self.weight_decay}, epsilon=self.epsilon)
-            if not self.decay_norms_and_biases:
-                optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
-            return optimizer
-        common["decay_norms_and_biases"] = self.decay_norms_and_biases
+            return AdamW(**common | {"weight_decay": self.weight_decay}, epsilon=self.epsilon)
         if self.optimizer == "sgd":
             return SGD(**common, momentum=self.momentum, nesterov=self.nesterov)
         if self.optimizer == "rmsprop":

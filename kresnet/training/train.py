@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from kresnet import checks
 from kresnet.data import images
 from kresnet.data.loading import broken_image, load, without_tuning
 from kresnet.training import callbacks as own_callbacks
-from kresnet.training import losses, network, recipes, run
+from kresnet.training import losses, network, recipes, run, transfer
 from kresnet.training.recipe import Recipe
 
 
@@ -28,6 +28,10 @@ def train(
     out: str | os.PathLike,
     validation_data: Any = None,
     weights: str | os.PathLike | None = None,
+    model_fields: Mapping[str, Any] | None = None,
+    freeze: str | bool | None = False,
+    freeze_epochs: int | None = None,
+    layer_decay: float = 1.0,
     precision: str | None = None,
     jit_compile: bool | str = "auto",
     seed: int = 0,
@@ -55,8 +59,15 @@ def train(
         recipe: a recipe of `kresnet.recipes`, or its name, such as "bag-of-tricks".
         out: the folder of the run; it must not hold a run already.
         validation_data: a `tf.data.Dataset` to validate with. Default: the "validation" split of the source.
-        weights: for a key: a checkpoint of the network to start from. Its classifier is not loaded, so that the number
-            of classes may differ.
+        weights: for a key: what to start from, as in the network's builder: "imagenet", a tag, "hf://..." or a file.
+            Where its classes are others, the classifier is new.
+        model_fields: for a key: fields of the network's spec, such as `{"padding": "same"}`, and `weights_origin`.
+        freeze: the last part of the network that keeps its weights, with all parts before it: "stem", "stage2", ...,
+            "head" (all but the classifier); see `kresnet.freeze`. Default: the model's layers stay as they are.
+        freeze_epochs: for how many epochs; then all of the network trains, by the same schedule. Default: all epochs.
+            Callbacks begin to train twice then; one that stops training ends the run in either phase.
+        layer_decay: in (0, 1]; a block's learning rate is the next one's times this, and the classifier's is the
+            recipe's (Bao et al. 2022, arXiv:2106.08254, appendix).
         precision: for a key: "float32", "mixed_bfloat16" or "mixed_float16" (the classifier stays in float32).
             Default: Keras's own policy.
         jit_compile: as in `model.compile`; "auto" compiles with XLA on a GPU, and always on JAX.
@@ -99,9 +110,10 @@ def train(
     class_names = getattr(data, "class_names", None)
     fields = {}
     if isinstance(model, str):
-        fields = network.builder_arguments(model, recipe)
-        model = network.build(model, recipe, shape, class_names, weights, precision)
+        fields = network.builder_arguments(model, recipe, model_fields)
+        model = network.build(model, recipe, shape, class_names, weights, precision, model_fields)
     else:
+        checks.require(not model_fields, "`model_fields` are for networks built by key", model_fields=model_fields)
         network.check(model, class_names, weights, precision)
     classes = model.output_shape[-1]
     if first_labels is not None:
@@ -109,9 +121,11 @@ def train(
 
     steps = _steps_per_epoch(data, batch_size)
     epochs = max(1, -(-recipe.total_steps(steps, batch_size) // steps))
-    optimizer, metrics = recipe.optimizer_for(steps, batch_size), losses.metrics(classes)
-    model.compile(optimizer, recipe.loss(), metrics=metrics, jit_compile=jit_compile)
-    network.describe(model, class_names, weights)
+    _check_phases(epochs, freeze, freeze_epochs)
+    if freeze is not False:
+        transfer.freeze(model, freeze)
+    rates = transfer.layer_rates(model, layer_decay) if layer_decay != 1 else None
+    network.describe(model, class_names, recipe.crop_fraction)
     config = {
         "model": network.key_or_name(model),
         "model_fields": fields,
@@ -123,6 +137,9 @@ def train(
         "epochs": epochs,
         "steps_per_epoch": steps,
         "recipe": {"name": recipes.name(base), **dataclasses.asdict(recipe)},
+        "freeze": freeze,
+        "freeze_epochs": freeze_epochs,
+        "layer_decay": layer_decay,
         "precision": precision or keras.config.dtype_policy().name,
         "jit_compile": jit_compile,
         "seed": seed,
@@ -134,10 +151,31 @@ def train(
     }
     run.write_config(folder, config)
     all_callbacks = [*_callbacks(recipe, data, batch_size, folder, verbose), *callbacks]
-    history = _fit(model, data, validation_data, epochs, all_callbacks)
+    pause = [transfer.Pause(freeze_epochs)] if freeze_epochs else []
+    compiled = {"loss": recipe.loss(), "metrics": losses.metrics(classes), "jit_compile": jit_compile}
+    optimizer = recipe.optimizer_for(steps, batch_size, rates)
+    model.compile(optimizer, **compiled)
+    history = _fit(model, data, validation_data, epochs, [*all_callbacks, *pause])
+    if pause and pause[0].reached:
+        transfer.freeze(model, False)
+        before, optimizer = optimizer, recipe.optimizer_for(steps, batch_size, rates)
+        optimizer.build(model.trainable_variables)
+        optimizer.go_on_from(before)
+        model.compile(optimizer, **compiled)
+        history = _fit(model, data, validation_data, epochs, all_callbacks, history)
     if with_report and validation_data is not None:
         run.write_report(folder, validation_data, history.history, config, verbose)
     return history
+
+
+def _check_phases(epochs: int, until: str | bool | None, freeze_epochs: int | None) -> None:
+    if freeze_epochs is None:
+        return
+    checks.require(until is not False, "`freeze_epochs` needs `freeze`", freeze_epochs=freeze_epochs)
+    checks.integer("freeze_epochs", freeze_epochs)
+    checks.require(
+        freeze_epochs < epochs, "`freeze_epochs` must be fewer than all", freeze_epochs=freeze_epochs, epochs=epochs
+    )
 
 
 def _with_overrides(base: Recipe, overrides: dict[str, Any], first_labels: np.ndarray | None) -> tuple[Recipe, int]:
@@ -170,14 +208,24 @@ def _callbacks(
 
 
 def _fit(
-    model: keras.Model, data: Any, validation_data: Any, epochs: int, callbacks: list[keras.callbacks.Callback]
+    model: keras.Model,
+    data: Any,
+    validation_data: Any,
+    epochs: int,
+    callbacks: list[keras.callbacks.Callback],
+    so_far: keras.callbacks.History | None = None,
 ) -> keras.callbacks.History:
-    """Calls `fit`; an image that cannot be decoded becomes a `ValueError` of one line."""
+    """Calls `fit`, which goes on from an earlier history; a broken image becomes a `ValueError` of one line."""
+    if so_far is not None:
+        for logger in callbacks:
+            if isinstance(logger, keras.callbacks.CSVLogger):
+                logger.append = True
     try:
-        return model.fit(
+        history = model.fit(
             without_tuning(data),
             validation_data=without_tuning(validation_data),
             epochs=epochs,
+            initial_epoch=len(so_far.epoch) if so_far else 0,
             callbacks=callbacks,
             verbose=0,
             shuffle=False,
@@ -187,6 +235,10 @@ def _fit(
         if broken is None:
             raise
         raise ValueError(broken) from None
+    if so_far is not None:
+        history.epoch[:0] = so_far.epoch
+        history.history = {name: so_far.history.get(name, []) + values for name, values in history.history.items()}
+    return history
 
 
 def _load(

@@ -1,5 +1,7 @@
 """Registered networks with fewer blocks and channels, for what is the same in each of them."""
 
+import dataclasses
+
 import pytest
 
 import kresnet
@@ -11,24 +13,39 @@ DAILY = {
 }
 
 
-def every_network():
-    """Returns all keys to parametrize a test with, those that are not daily marked as slow."""
-    return [key if key in DAILY else pytest.param(key, marks=pytest.mark.slow) for key in kresnet.list_models()]
+def marked(keys):
+    """Returns keys to parametrize a test with, those that are not daily marked as slow."""
+    return [key if key in DAILY else pytest.param(key, marks=pytest.mark.slow) for key in keys]
+
+
+def every_kind():
+    """Returns a key of each kind, for `marked`: networks are of one kind if they are the same when cut short."""
+    kinds = {}
+    for key in sorted(kresnet.list_models(), key=lambda key: key not in DAILY):
+        builder = kresnet.get_builder(key)
+        cut = dataclasses.replace(builder.spec, **cut_short(builder.spec))
+        # What layers there are does not depend on these, but whether there is dropout at all does.
+        alike = {"mean": (0.5,), "std": (0.5,), "head_dropout_rate": 0.5 if cut.head_dropout_rate else 0.0}
+        kinds.setdefault((builder.family.name, dataclasses.replace(cut, **alike)), key)
+    return list(kinds.values())
+
+
+def cut_short(spec):
+    """Returns the fields of a shallow network: at most two blocks a stage, since the others are like the second, and a
+    quarter of MobileNet's channels, or 16 in the first stage."""
+    if hasattr(spec, "table"):
+        table = tuple(row._replace(n=min(row.n, 2)) for row in spec.table)
+        return {"table": table, "depth_multiplier": 1.0, "width_multiplier": 0.25}
+    fields = {"depths": tuple(min(depth, 2) for depth in spec.depths)}
+    fields["widths"] = tuple(16 * width // spec.widths[0] for width in spec.widths)
+    if hasattr(spec, "dense_widths"):
+        fields["dense_widths"] = tuple(width // 64 for width in spec.dense_widths)
+    elif spec.group_width:
+        fields["group_width"] = 4 if spec.groups > 1 else 32
+    return fields
 
 
 def shallow(key, size, **arguments):
-    """Builds a network for images of size x size with all fields of its own spec but these: a stage has at most two
-    blocks, since the others are like the second; and a quarter of the channels."""
+    """Builds a network for images of size x size with all fields of its own spec but those that cut it short."""
     builder = kresnet.get_builder(key)
-    spec = builder.spec
-    if hasattr(spec, "table"):
-        table = tuple(row._replace(n=1) for row in spec.table)
-        fields = {"table": table, "depth_multiplier": 1.0, "width_multiplier": spec.width_multiplier / 4}
-    else:
-        widths = tuple(width // 4 for width in spec.widths)
-        fields = {"depths": tuple(min(depth, 2) for depth in spec.depths), "widths": widths}
-        if hasattr(spec, "dense_widths"):
-            fields["dense_widths"] = tuple(width // 64 for width in spec.dense_widths)
-        elif spec.group_width:
-            fields["group_width"] = max(4, spec.group_width // 4)
-    return builder(input_shape=(size, size, 3), **fields | arguments)
+    return builder(input_shape=(size, size, 3), **cut_short(builder.spec) | arguments)

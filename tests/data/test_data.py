@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from pictures import COLOURS, write_folder
+from PIL import Image, ImageOps
+from sklearn.datasets import load_sample_image
 
 from kresnet import data
 from kresnet.data import augment
@@ -71,8 +73,10 @@ def test_classes_of_a_folder(photos):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("policy", [*augment.POLICIES, "randaugment-m7-mstd0.5-p0.5", None])
-@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize(
+    ("policy", "size"),
+    [*((policy, 64) for policy in (*augment.POLICIES, "randaugment-m7-mstd0.5-p0.5", None)), ("cifar", 32), (None, 32)],
+)
 def test_every_policy_repeats_an_epoch_and_draws_anew_in_the_next(photos, policy, size):
     dataset = data.load(photos, "train", size, 12, augment=policy)
     (x, y), (x2, _) = collect(dataset), collect(dataset)
@@ -130,6 +134,48 @@ def test_a_broken_image_raises_or_is_skipped(photos, tmp_path, caplog):
     assert str(broken) in caplog.text
 
 
+def test_interpolation_is_pillows(tmp_path):
+    """Whole images, upright and in RGB, whatever the file: shorter side to 40 = floor(38 / 0.95), then the centre."""
+    photo = load_sample_image("flower.jpg")[:, ::2]  # 427 x 320
+    upside_down = Image.Exif()
+    upside_down[0x0112] = 3
+    written = {
+        "a/0.jpg": (Image.fromarray(photo), {"exif": upside_down}),
+        "a/1.png": (Image.fromarray(photo).convert("L"), {}),
+        "b/0.gif": (Image.fromarray(photo).quantize(32), {}),
+        "b/1.png": (Image.fromarray(photo[:20, :16]), {}),  # grows
+    }
+    expected = []
+    for name, (image, options) in written.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        image.save(tmp_path / name, **options)
+        upright = ImageOps.exif_transpose(Image.open(tmp_path / name)).convert("RGB")
+        rows = 50 if name == "b/1.png" else 53
+        top = {50: 6, 53: 8}[rows]  # 7.5 is rounded to even
+        expected.append(np.asarray(upright.resize((40, rows), Image.BICUBIC).crop((1, top, 39, top + 38))))
+    dataset = data.load(tmp_path, "all", 38, 4, shuffle=False, crop_fraction=0.95, interpolation="bicubic")
+    assert dataset.element_spec[0].shape == (None, 38, 38, 3)
+    x, _ = collect(dataset)
+    np.testing.assert_allclose(x.astype(int), expected, atol=1)
+    plain = collect(data.load(tmp_path, "all", 38, 4, shuffle=False, crop_fraction=0.95))[0]
+    assert np.abs(plain[0].astype(int) - expected[0]).max() > 20  # it is not antialiased
+
+    (tmp_path / "b" / "2.jpg").write_bytes(b"no image")
+    options = {"shuffle": False, "interpolation": "bilinear"}
+    with pytest.raises(Exception, match=r"b/2\.jpg: not a complete image"):
+        collect(data.load(tmp_path, "all", 38, 5, **options))
+    assert len(collect(data.load(tmp_path, "all", 38, 5, on_error="skip", **options))[0]) == 4
+
+
+def test_interpolation_of_pixels_in_memory():
+    digits = collect(data.load("digits", "validation", 8, 400))[0]
+    x, _ = collect(data.load("digits", "validation", 16, 400, interpolation="bicubic"))
+    assert x.shape == (len(digits), 16, 16, 1)
+    for image, digit in zip(x[:20], digits, strict=False):
+        expected = Image.fromarray(digit[:, :, 0]).resize((16, 16), Image.BICUBIC)
+        np.testing.assert_array_equal(image[:, :, 0], expected)
+
+
 def test_bad_arguments(photos, tmp_path):
     (tmp_path / "a" / "empty").mkdir(parents=True)
     write_folder(tmp_path / "b", 1)
@@ -143,6 +189,8 @@ def test_bad_arguments(photos, tmp_path):
         ({"batch_size": 1000}, r"do not fill a batch\. Received: batch_size=1000"),
         ({"on_error": "ignore"}, "Received: on_error='ignore'"),
         ({"split": "dev"}, "Received: split='dev'"),
+        ({"interpolation": "cubic"}, r"Did you mean 'bicubic'.* Received: interpolation='cubic'"),
+        ({"interpolation": "bicubic", "augment": "cifar"}, "not augmented. Received: interpolation='bicubic', augment"),
         ({"source": "tfds:no_such_set"}, "Received: 'tfds:no_such_set'"),
     ]:
         with pytest.raises(ValueError, match=match):

@@ -6,7 +6,7 @@ import pickle
 import keras
 import numpy as np
 import pytest
-from networks import every_network, shallow
+from networks import every_kind, marked, shallow
 
 import kresnet
 from kresnet.graph.fold import fold_batch_norm
@@ -92,7 +92,7 @@ def classes_of(config):
             yield from classes_of(item)
 
 
-@pytest.mark.parametrize("key", every_network())
+@pytest.mark.parametrize("key", marked(every_kind()))
 def test_files_hold_keras_s_classes(key):
     """All but the model and the initializer, which Keras reads as its own, and the two layers that it lacks."""
     with keras.StatelessScope():

@@ -7,8 +7,9 @@ import kresnet
 
 PACKAGE = pathlib.Path(kresnet.__file__).parent
 NAMED_TUPLE = {"_replace", "_asdict", "_fields", "_make"}
-# Private to others than Keras: what LiteRT tells of a file's operators, and argparse's class of subcommands.
-NOT_KERAS = {"_get_ops_details", "_SubParsersAction"}
+# Private to others than Keras: what LiteRT tells of a file's operators, argparse's class of subcommands, and what the
+# hub's client says of a file that it knows not to exist.
+NOT_KERAS = {"_get_ops_details", "_SubParsersAction", "_CACHED_NO_EXIST"}
 BY_NAME = ("getattr", "setattr", "delattr", "hasattr")
 
 

@@ -30,10 +30,11 @@ GROUPED_AGREES = """
     rng, dtype = np.random.default_rng(0), "{dtype}"
     keras.config.set_dtype_policy(dtype)
     tolerance = {{"float32": 1e-5, "float16": 2e-2, "bfloat16": 1e-1}}[dtype]
-    for groups, filters, kernel, options in (
+    cases = (
         (4, 8, 3, {{}}), (2, 8, 3, {{"strides": 2}}), (8, 16, 3, {{"dilation_rate": 2}}), (8, 8, 1, {{}}),
         (4, 4, 5, {{"strides": 2, "padding": "valid"}}),
-    ):
+    )
+    for groups, filters, kernel, options in cases if dtype == "float32" else cases[1:3]:  # Keras's own takes seconds
         options = {{"padding": "same", "groups": groups, **options}}
         x = tf.constant(rng.standard_normal((2, 9, 10, 8)), dtype)
         weights = [rng.standard_normal((kernel, kernel, 8 // groups, filters)), rng.standard_normal(filters)]
@@ -79,8 +80,8 @@ def test_grouped_convolution_reloads():
     assert copy.get_config() == layer.get_config()
 
 
-@pytest.mark.parametrize("onednn", ["1", "0"])
-def test_grouped_convolution_is_one_operator_in_tflite(tmp_path, onednn):
+def test_grouped_convolution_is_one_operator_in_tflite(tmp_path):
+    """Also where no kernel of its own is on this machine, and the groups are split."""
     operators = python(
         f"""
         import kresnet
@@ -89,7 +90,7 @@ def test_grouped_convolution_is_one_operator_in_tflite(tmp_path, onednn):
         file = kresnet.export(kresnet.ResNet(input_shape=(32, 32, 3), **spec), {str(tmp_path / "m.tflite")!r})
         print(*[op["op_name"] for op in Interpreter(str(file))._get_ops_details()])
         """,
-        TF_ENABLE_ONEDNN_OPTS=onednn,
+        TF_ENABLE_ONEDNN_OPTS="0",
     ).split()
     assert operators.count("CONV_2D") == 1 + 2 * 3 + 2  # stem, two bottlenecks, two projections
     assert not {"SPLIT", "CONCATENATION"} & set(operators)

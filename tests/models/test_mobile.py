@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import shallow
 
 import kresnet
 from kresnet.inference.tflite_file import TFLiteFile
@@ -112,7 +113,7 @@ def test_default_sizes():
 @pytest.mark.parametrize("key", ["mobilenetv1_100", "mobilenetv2_100", "efficientnet_b0"])
 def test_tflite_agrees_and_has_no_operator_that_moves_shapes(key, tmp_path):
     """Random statistics, or the signal would be gone in the last layers."""
-    rng, model = np.random.default_rng(0), kresnet.create_model(key, input_shape=(96, 96, 3))
+    rng, model = np.random.default_rng(0), shallow(key, 96)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()])

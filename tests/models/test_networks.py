@@ -4,7 +4,7 @@ import keras
 import network_tables
 import numpy as np
 import pytest
-from networks import every_network, shallow
+from networks import every_kind, marked, shallow
 
 import kresnet
 from kresnet.models import catalogue
@@ -16,7 +16,7 @@ def outputs(model, images):
     return keras.ops.convert_to_numpy(model(images, training=False))
 
 
-@pytest.mark.parametrize("key", every_network())
+@pytest.mark.parametrize("key", marked(kresnet.list_models()))
 def test_network(key):
     """As published: parameters, MACs, classes. Nothing is computed, so the weights are not drawn."""
     builder, published = kresnet.get_builder(key), PUBLISHED.get(key)
@@ -36,7 +36,7 @@ def test_network(key):
         assert macs / 1e9 == pytest.approx(float(published["gmacs"]), abs=last_digit)
 
 
-@pytest.mark.parametrize("key", every_network())
+@pytest.mark.parametrize("key", marked(every_kind()))
 def test_network_trains_and_saves(key, tmp_path):
     """Cut short: probabilities; a training step moves every variable; and the saved file is the model."""
     keras.utils.set_random_seed(0)

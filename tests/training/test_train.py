@@ -97,7 +97,8 @@ def test_command(tmp_path):
     """Train, evaluate and predict on a folder of photos, as in the README."""
     photos, out = write_folder(tmp_path / "photos", count=10), tmp_path / "runs" / "a"
     arguments = (
-        f"train resnet20 --data {photos} --image-size 16 --epochs 1 --batch-size 8 --set augment=flip-crop --out {out}"
+        f"train resnet20 --data {photos} --image-size 16 --epochs 1 --batch-size 8 --set augment=flip-crop --out {out} "
+        "--model depths=[1,1,1]"
     )
     done = subprocess.run([COMMAND, *arguments.split()], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

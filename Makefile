@@ -4,10 +4,13 @@ PYTHON ?= python3
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 BIN := .venv/bin
 
-.PHONY: quickstart test quick lint benchmark arm64 table clean
+.PHONY: quickstart photos test quick lint benchmark arm64 table clean
 
 quickstart: .venv/examples  ## Train, export and check a network on embedded handwritten digits.
 	$(BIN)/python examples/quickstart.py
+
+photos: .venv/examples  ## Classify photographs with real ImageNet weights, fine-tune on eight classes, export int8.
+	$(BIN)/python examples/fine_tune.py
 
 # The tests that open pages need Chromium (Debian: apt install chromium chromium-driver), and are skipped without.
 test: .venv/test
@@ -32,7 +35,7 @@ table: .venv/test  ## Write the README's table of networks anew.
 	$(BIN)/python tools/network_tables.py
 
 .venv/examples: EXTRAS = examples
-.venv/test: EXTRAS = augment,datasets,examples,jax,onnx,test
+.venv/test: EXTRAS = augment,datasets,examples,hub,jax,onnx,test
 .venv/lint: EXTRAS = lint
 .venv/%: setup.cfg
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 NAMES = {
     "CompoundScaling": "kresnet.models.scaling:CompoundScaling",
     "EfficientNet": "kresnet.models.mobile.efficientnet:EfficientNet",
+    "MobileNet": "kresnet.models.mobile.mobilenet:MobileNetV1",  # as Keras's applications have it
     "ResNet": "kresnet.models.residual.networks:ResNet",
     "cost": "kresnet.graph.cost:cost",
     "create_model": "kresnet.models.registry:create_model",
@@ -20,9 +21,17 @@ NAMES = {
     "evaluate": "kresnet.evaluation.evaluate:evaluate",
     "export": "kresnet.deploy.export:export",
     "get_builder": "kresnet.models.registry:get_builder",
+    "freeze": "kresnet.training.transfer:freeze",
+    "grad_cam": "kresnet.evaluation.cam:grad_cam",
+    "decode_predictions": "kresnet.weights.imagenet:decode_predictions",
     "list_models": "kresnet.models.registry:list_models",
+    "list_weights": "kresnet.weights.pretrained:list_weights",
+    "predict": "kresnet.inference.predictors:predict",
+    "preprocess_input": "kresnet.weights.imagenet:preprocess_input",
     "quantize_aware": "kresnet.deploy.quantize:quantize_aware",
+    "recalibrate_batch_norm": "kresnet.training.transfer:recalibrate_batch_norm",
     "recipes": "kresnet.training.recipes",
+    "save_weights": "kresnet.models.saving:save_weights",
     "scaling": "kresnet.search.scaling",
     "train": "kresnet.training.train:train",
 }

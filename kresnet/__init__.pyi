@@ -11,8 +11,10 @@ from kresnet import layers as layers
 from kresnet import weights as weights
 from kresnet.deploy.export import export as export
 from kresnet.deploy.quantize import quantize_aware as quantize_aware
+from kresnet.evaluation.cam import grad_cam as grad_cam
 from kresnet.evaluation.evaluate import evaluate as evaluate
 from kresnet.graph.cost import cost as cost
+from kresnet.inference.predictors import predict as predict
 from kresnet.models.mobile.engine import InvertedSpec
 from kresnet.models.mobile.engine import Row
 from kresnet.models.plain import PlainSpec
@@ -20,6 +22,7 @@ from kresnet.models.registry import create_model as create_model
 from kresnet.models.registry import get_builder as get_builder
 from kresnet.models.registry import list_models as list_models
 from kresnet.models.residual.spec import ResNetSpec
+from kresnet.models.saving import save_weights as save_weights
 from kresnet.models.scaling import CompoundScaling as CompoundScaling
 from kresnet.search import scaling as scaling
 from kresnet.training import callbacks as callbacks
@@ -27,6 +30,11 @@ from kresnet.training import losses as losses
 from kresnet.training import optimizers as optimizers
 from kresnet.training import recipes as recipes
 from kresnet.training.train import train as train
+from kresnet.training.transfer import freeze as freeze
+from kresnet.training.transfer import recalibrate_batch_norm as recalibrate_batch_norm
+from kresnet.weights.imagenet import decode_predictions as decode_predictions
+from kresnet.weights.imagenet import preprocess_input as preprocess_input
+from kresnet.weights.pretrained import list_weights as list_weights
 
 __version__: str
 
@@ -49,6 +57,7 @@ class _InvertedSpecBuilder(Protocol):
         *,
         include_preprocessing: bool = ...,
         features: bool | Sequence[str] | None = ...,
+        weights_origin: str | None = ...,
         phi: float | None = ...,
         alpha: float | None = ...,
         beta: float | None = ...,
@@ -91,6 +100,7 @@ class _ResNetSpecBuilder(Protocol):
         *,
         include_preprocessing: bool = ...,
         features: bool | Sequence[str] | None = ...,
+        weights_origin: str | None = ...,
         phi: float | None = ...,
         alpha: float | None = ...,
         beta: float | None = ...,
@@ -107,10 +117,14 @@ class _ResNetSpecBuilder(Protocol):
         group_width: int | None = ...,
         entry_divisor: int = ...,
         se_reduction: int | None = ...,
+        se_divisor: int = ...,
+        attention: str | None = ...,
         stem: str = ...,
         stem_width: int | None = ...,
         stem_pool: str = ...,
+        anti_alias: str | None = ...,
         shortcut: str = ...,
+        activated_branch: bool = ...,
         stride_in: str = ...,
         preactivation: bool = ...,
         shared_entry: bool = ...,
@@ -141,6 +155,7 @@ class _PlainSpecBuilder(Protocol):
         *,
         include_preprocessing: bool = ...,
         features: bool | Sequence[str] | None = ...,
+        weights_origin: str | None = ...,
         phi: float | None = ...,
         alpha: float | None = ...,
         beta: float | None = ...,
@@ -159,6 +174,8 @@ class _PlainSpecBuilder(Protocol):
 
 EfficientNet: _InvertedSpecBuilder
 """arXiv:1905.11946, for images of 224 pixels."""
+MobileNet: _InvertedSpecBuilder
+"""arXiv:1704.04861, for images of 224 pixels."""
 ResNet: _ResNetSpecBuilder
 """arXiv:1512.03385, for images of 224 pixels."""
 EfficientNetB0: _InvertedSpecBuilder

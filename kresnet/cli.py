@@ -19,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("list", help="list the networks", description="List the networks.")
     command.add_argument("pattern", nargs="?", default="*", help="only keys that match, such as 'resnet*d'")
+    command.add_argument("--pretrained", action="store_true", help="list published weights instead")
     command.set_defaults(run=_list)
     command = commands.add_parser("cost", help="what a network costs", description="MACs, parameters, memory by layer.")
     command.add_argument("key", help="one of `kresnet list`")
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--split", default="validation", help="(default: validation)")
     command.add_argument("--batch-size", type=int, default=32, metavar="IMAGES")
     command.add_argument("--image-size", type=int, metavar="PIXELS", help="for a network of open size")
+    _preprocessing_arguments(command)
     command.add_argument("--split-seed", type=int, default=0, help="of the split, as in training (default: 0)")
     command.add_argument("--on-error", default="raise", help="for a broken image: raise (default) or skip")
     command.set_defaults(run=_evaluate)
@@ -43,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("model", help="a run, .keras, .tflite or SavedModel")
     command.add_argument("images", nargs="+", metavar="IMAGE")
     command.add_argument("--top", type=int, default=5, metavar="K", help="classes to show (default: 5)")
+    _preprocessing_arguments(command)
     command.set_defaults(run=_predict)
     _export_arguments(commands)
     command = commands.add_parser(
@@ -78,6 +81,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _preprocessing_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--crop-fraction",
+        type=float,
+        metavar="SHARE",
+        help="side of the central crop, of the image's shorter side (default: what the network wants, else 0.875)",
+    )
+    command.add_argument(
+        "--interpolation",
+        metavar="NAME",
+        help="of Pillow, for whole images: bilinear or bicubic (default: what the network wants, else as in training)",
+    )
+
+
 def _train_arguments(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("train", help="train a network", description="Train a network by a paper's recipe.")
     command.add_argument("key", help="one of `kresnet list`")
@@ -89,7 +106,11 @@ def _train_arguments(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--set", nargs="+", default=[], metavar="FIELD=VALUE", help="any other fields, such as mixup=0.2"
     )
-    command.add_argument("--weights", metavar="FILE", help="a checkpoint to start from")
+    command.add_argument("--model", nargs="+", default=[], metavar="FIELD=VALUE", help="fields of the network's spec")
+    command.add_argument("--weights", metavar="NAME", help="to start from: imagenet, a tag, hf://..., or a file")
+    command.add_argument("--freeze", default=False, metavar="PART", help="the last part that stays: stem, ..., head")
+    command.add_argument("--freeze-epochs", type=int, metavar="N", help="for how long (default: all epochs)")
+    command.add_argument("--layer-decay", type=float, default=1.0, metavar="FACTOR", help="of rates, block by block")
     command.add_argument("--precision", help="float32, mixed_bfloat16 or mixed_float16")
     command.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (default: 0)")
     command.add_argument("--split-seed", type=int, default=0, help="of what is held out (default: 0)")
@@ -130,16 +151,41 @@ def _list(options: argparse.Namespace) -> int:
     networks = catalogue.rows(options.pattern)
     if not networks:
         raise ValueError(f"No network matches. Received: pattern={options.pattern!r}")
+    if options.pretrained:
+        columns, rows = _weights({row["key"] for row in networks})
+    else:
+        columns = ("key", "builder", "parameters", "GMACs", "pixels", "paper")
+        rows = [
+            (
+                *(row["key"], f"kresnet.{row['builder']}", f"{int(row['parameters']):,}"),
+                *(f"{int(row['macs']) / 1e9:.3f}", row["pixels"], f"arXiv:{row['paper']}"),
+            )
+            for row in networks
+        ]
     table = Table(box=box.SIMPLE)
-    for column in ("key", "builder", "parameters", "GMACs", "pixels", "paper"):
-        table.add_column(
-            column, justify="right" if column in ("parameters", "GMACs", "pixels") else "left", no_wrap=True
-        )
-    for row in networks:
-        numbers = f"{int(row['parameters']):,}", f"{int(row['macs']) / 1e9:.3f}", row["pixels"]
-        table.add_row(row["key"], f"kresnet.{row['builder']}", *numbers, f"arXiv:{row['paper']}")
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    numbers = ("parameters", "GMACs", "pixels", "top-1", "crop")
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
     return 0
+
+
+def _weights(keys: set[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Returns the columns and rows of the published weights of these networks; "imagenet" means the first of each."""
+    from kresnet.models.catalogue import natural
+    from kresnet.weights.pretrained import list_weights
+
+    rows = [
+        (
+            *(row.key, row.tag, f"{row.top1:.1f}" if row.top1 else "", str(row.size), f"{row.crop_fraction:.3f}"),
+            *(row.licence, f"{row.source}: {row.place.rpartition('/')[2] if '://' in row.place else row.place}"),
+        )
+        for row in sorted(list_weights(), key=lambda row: natural(row.key))
+        if row.key in keys
+    ]
+    return ("key", "weights", "top-1", "pixels", "crop", "licence", "source"), rows
 
 
 def _cost(options: argparse.Namespace) -> int:
@@ -166,16 +212,35 @@ def _train(options: argparse.Namespace) -> int:
         for name in ("epochs", "batch_size", "learning_rate", "image_size")
         if hasattr(options, name)
     }
-    for setting in options.set:
+    fields |= _fields(options.set)
+    names = (
+        "out",
+        "weights",
+        "freeze",
+        "freeze_epochs",
+        "layer_decay",
+        "precision",
+        "seed",
+        "split_seed",
+        "deterministic",
+        "on_error",
+    )
+    settings = {name: getattr(options, name) for name in names}
+    model_fields = _fields(options.model)
+    train(options.key, options.data, options.recipe, model_fields=model_fields, **settings, **fields)
+    print(f"{options.out}/ holds best.keras, last.keras, history.csv, report.html, config.json, tensorboard/")
+    return 0
+
+
+def _fields(settings: Sequence[str]) -> dict[str, Any]:
+    """Reads FIELD=VALUE."""
+    fields = {}
+    for setting in settings:
         name, separator, value = setting.partition("=")
         if not separator:
             raise ValueError(f"A field is set as FIELD=VALUE. Received: {setting!r}")
         fields[name.replace("-", "_")] = _value(value)
-    names = ("out", "weights", "precision", "seed", "split_seed", "deterministic", "on_error")
-    settings = {name: getattr(options, name) for name in names}
-    train(options.key, options.data, options.recipe, **settings, **fields)
-    print(f"{options.out}/ holds best.keras, last.keras, history.csv, report.html, config.json, tensorboard/")
-    return 0
+    return fields
 
 
 def _value(text: str) -> Any:
@@ -191,6 +256,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from kresnet.evaluation.evaluate import evaluate
 
     names = ("crops", "scales", "split", "batch_size", "image_size", "split_seed", "on_error")
+    names += ("crop_fraction", "interpolation")
     print(evaluate(options.model, options.data, **{name: getattr(options, name) for name in names}).summary())
     return 0
 
@@ -198,7 +264,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _predict(options: argparse.Namespace) -> int:
     from kresnet.inference.predictors import predict
 
-    for file, classes in predict(options.model, options.images, top=options.top):
+    settings = {"crop_fraction": options.crop_fraction, "interpolation": options.interpolation}
+    for file, classes in predict(options.model, options.images, top=options.top, **settings):
         print(file)
         for name, probability in classes:
             print(f"  {probability:7.2%}  {name}")

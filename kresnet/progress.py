@@ -1,11 +1,17 @@
-"""Progress bars that show images per second and the time left."""
+"""What is said meanwhile: lines, and progress bars that show images per second and the time left."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+
+def say(line: str) -> None:
+    """Tells what was done that nobody asked for by name, on the standard error."""
+    print(line, file=sys.stderr)
 
 
 def bar() -> Any:
@@ -49,3 +55,24 @@ def tracked(batches: Iterable[tuple[Any, Any]], description: str, total: int | N
             yield images, labels
             done += len(images)
             progress.update(task, completed=done, speed=done / (time.perf_counter() - start))
+
+
+@contextmanager
+def tracked_bytes(description: str, total: int | None, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Yields a function to call with the number of bytes that have come, and shows progress meanwhile on a terminal.
+
+    Args:
+        description: text in front of the bar.
+        total: number of bytes; None if it is not known.
+        done: bytes that had come before.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    console = Console(file=sys.stderr)
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task(description, total=total, completed=done)
+        yield lambda count: progress.update(task, advance=count)

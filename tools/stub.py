@@ -26,20 +26,22 @@ def text() -> str:
     """Returns the stub: the public names, a builder's type for each family, and the networks."""
     places = kresnet.NAMES | kresnet.MODULES | {room: f"kresnet.{room}" for room in ("deploy", "layers", "weights")}
     imports = [_import(name, place) for name, place in places.items() if not _is_builder(name)]
-    builders = [getattr(kresnet, row["builder"]) for row in catalogue.rows()]
-    bases = [getattr(kresnet, name) for name in kresnet.NAMES if _is_builder(name)]
+    names = [row["builder"] for row in catalogue.rows()]
+    builders = [getattr(kresnet, name) for name in names]
+    bases = [name for name in kresnet.NAMES if _is_builder(name)]
     families = {builder.family.spec: builder for builder in builders}
     specs = [f"from {spec.__module__} import {spec.__name__}" for spec in families]
     protocols = [_protocol(builder) for builder in families.values()]
-    networks = [_network(builder) for builder in (*bases, *builders)]
+    networks = [_network(name) for name in (*bases, *names)]
     kinds = [line for spec in families for line in _kinds(spec)]
     lines = [*sorted({*imports, *specs, *kinds}), "", "__version__: str", ""]
     return HEAD + "\n".join([*lines, *protocols, *networks]) + "\n"
 
 
-def _network(builder) -> str:
+def _network(name: str) -> str:
+    builder = getattr(kresnet, name)
     kind = f"_{builder.family.spec.__name__}Builder"
-    return f'{builder.__name__}: {kind}\n"""arXiv:{builder.paper}, for images of {builder.input_size} pixels."""'
+    return f'{name}: {kind}\n"""arXiv:{builder.paper}, for images of {builder.input_size} pixels."""'
 
 
 def _is_builder(name: str) -> bool:
@@ -65,7 +67,7 @@ def _protocol(builder) -> str:
     """Returns a class whose call has the signature of a family's builders, the fields of the spec with their types."""
     spec = builder.family.spec
     types = {field.name: field.type for field in dataclasses.fields(spec)}
-    types |= dict.fromkeys(("phi", "alpha", "beta", "gamma"), "float | None")
+    types |= dict.fromkeys(("phi", "alpha", "beta", "gamma"), "float | None") | {"weights_origin": "str | None"}
     parts, keyword_only = ["self"], False
     for parameter in inspect.signature(builder).parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY and not keyword_only:

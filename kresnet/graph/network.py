@@ -33,7 +33,8 @@ class Network(keras.Model):
 
         "key", "builder", "family" and "paper" (arXiv number) name the published network, "changes" are the fields of
         its spec in which this one differs, and "spec" are all of them. "include_preprocessing" tells whether the inputs
-        are pixels, "include_top" and "classes" what it ends in, "weights" the file that was loaded, "labels" the
+        are pixels, "include_top" and "classes" what it ends in, "weights" the file that was loaded, "licence" that of
+        the weights, "crop_fraction" and "interpolation" how images are cropped and resized for evaluation, "labels" the
         classes' names, "feature_strides" the input pixels to a step of each feature map, and "kresnet" the version that
         built it.
         """

@@ -13,10 +13,12 @@ import keras
 from kresnet import __version__, checks
 from kresnet.graph.network import Network
 from kresnet.layers.pixels import preprocess
-from kresnet.models import ends
+from kresnet.models import ends, pretrained
 from kresnet.models.family import Family, Spec
 from kresnet.models.scaling import CompoundScaling
+from kresnet.progress import say
 from kresnet.weights.loading import load
+from kresnet.weights.pretrained import Checkpoint
 
 # Keras walks a model's graph by recursion, along the shortcuts: ResNet-1202 is deeper than Python's limit of 1000.
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 3000))
@@ -47,8 +49,9 @@ def build(
 
     Args:
         family, spec: what to build.
-        include_top, weights, input_tensor, input_shape, pooling, classes, classifier_activation, name: as in Keras's
+        include_top, input_tensor, input_shape, pooling, classes, classifier_activation, name: as in Keras's
             applications; see any builder, such as `kresnet.ResNet50`.
+        weights: None, the path of a file, or a `Checkpoint` whose fields the spec has.
         size: default height and width of the input in pixels, with the top.
         include_preprocessing, features, auxiliary: as a builder's.
         known: what else the network is to tell of itself in `kresnet_config`.
@@ -79,6 +82,9 @@ def build(
             outputs = {"predictions": outputs, **family.auxiliary(maps, spec, classes, classifier_activation)}
     elif pooling and not features:
         outputs = _POOLINGS[pooling](name="head_pool")(x)
+    if weights is not None and not isinstance(weights, Checkpoint):
+        path = weights
+        weights = Checkpoint(source=str(path), file=lambda: path)
     about = {
         **(known or {}),
         "family": family.name,
@@ -86,13 +92,21 @@ def build(
         "include_preprocessing": bool(include_preprocessing),
         "include_top": has_head,
         "classes": classes if has_head else None,
-        "weights": None if weights is None else str(weights),
+        "weights": None if weights is None else weights.source,
         "labels": None,
         "kresnet": __version__,
     }
+    if weights is not None:
+        about |= weights.told(about["classes"])
     model = Network(inputs, outputs, name=name, kresnet_config=about)
     if weights is not None:
-        load(model, weights, [layout for layout in family.layouts if layout.fits(spec)])
+        foreign = [] if image is inputs else keras.Model(inputs, image).layers
+        own = [layer for layer in model.layers if layer not in foreign]
+        fitting = [layout for layout in family.layouts if layout.fits(spec)]
+        for line in load(model, weights.file(), fitting, layers=own, head=weights.head):
+            say(f"{model.name}, {weights.source}: {line}")
+        if weights.noncommercial:
+            say(f"{model.name}, {weights.source}: not for commercial use, by their licence {weights.facts['licence']}.")
     if not features:
         return model
     chosen = ends.selected(features, maps)
@@ -140,7 +154,7 @@ class Published:
         """Returns what a network of that spec tells of itself."""
         own, published = dataclasses.asdict(spec), dataclasses.asdict(self.spec)
         changes = {name: value for name, value in own.items() if value != published[name]}
-        return {"key": self.key, "builder": self.name, "paper": self.paper, "changes": changes}
+        return {"key": self.key, "builder": self.name, "paper": self.paper or None, "changes": changes}
 
 
 def make_builder(network: Published) -> Builder:
@@ -154,6 +168,12 @@ def make_builder(network: Published) -> Builder:
         coefficients = {name: arguments.pop(name) for name in ("alpha", "beta", "gamma") if name in arguments}
         coefficients = {name: value for name, value in coefficients.items() if value is not None}
         spec, size = network.changed(fields, arguments.pop("phi", None), coefficients)
+        origin = arguments.pop("weights_origin", None)
+        if arguments.get("weights") is not None:
+            found = pretrained.checkpoint(network.key, arguments["weights"], origin, spec)
+            spec, size = pretrained.fitted(spec, fields, found), found.size or size
+            arguments["weights"] = found
+            arguments.setdefault("classes", found.classes or network.classes)
         arguments.setdefault("classes", network.classes)
         arguments["name"] = arguments.get("name") or network.key
         return build(network.family, spec, size=size, known=network.told(spec), **arguments)
@@ -173,7 +193,7 @@ def _signature(network: Published) -> inspect.Signature:
     for name in ("family", "spec", "size", "known", *([] if network.family.auxiliary else ["auxiliary"])):
         del own[name]
     own["classes"] = own["classes"].replace(default=network.classes)
-    more = dict.fromkeys(("phi", "alpha", "beta", "gamma")) | vars(network.spec)
+    more = dict.fromkeys(("weights_origin", "phi", "alpha", "beta", "gamma")) | vars(network.spec)
     keywords = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in more.items()]
     return inspect.Signature([*own.values(), *keywords], return_annotation=keras.Model)
 
@@ -189,6 +209,7 @@ def _docstring(network: Published) -> str:
     alpha = "Without `phi`, `alpha` multiplies the channels." if network.alpha_is_width else "They need `phi`."
     return _DOCSTRING.format(
         name=network.name,
+        key=network.key,
         paper=network.paper,
         size=network.size,
         classes=network.classes,
@@ -206,9 +227,12 @@ _DOCSTRING = """Builds {name} (arXiv:{paper}) as a Keras functional model.
 
     Args:
         include_top: whether to end in the classifier `predictions`.
-        weights: None (random initialization: He), or the path of a checkpoint: `.safetensors` in one of the family's
-            layouts (torchvision's, timm's, ...), `.weights.h5` or `.keras` of the same network. Without a top, the
-            file's classifier is left out.
+        weights: None (random initialization: He); "imagenet", for the recommended ones that are published, a tag of
+            `kresnet.list_weights("{key}")`, or "hf://" and a repository of Hugging Face's hub; or the path of a
+            checkpoint: `.safetensors` or `.pth` in one of the family's layouts (torchvision's, timm's, ...),
+            `.weights.h5` or `.keras` of the same network. The network is built as they need it (padding, epsilon, mean
+            and deviation, ...). Without a top, their classifier is left out; published ones leave it out also where
+            `classes` are others than theirs.
         input_tensor: a Keras tensor to build upon.
         input_shape: (height, width, channels) in pixels; height and width may be None. Default: ({size}, {size}, 3)
             with the top, (None, None, 3) without.
@@ -223,6 +247,8 @@ _DOCSTRING = """Builds {name} (arXiv:{paper}) as a Keras functional model.
             dict of their feature maps, and the attribute `feature_strides` gives the input pixels to a step of each.
         {auxiliary}phi: compound scaling by `CompoundScaling(phi, alpha, beta, gamma)`; 0 is the published network, and
             each step of 1 about doubles its MACs. Scales blocks, channels and the default input size.
+        weights_origin: what the file in `weights` is of, as timm calls it, such as "tf_efficientnet_b0": for files that
+            do not say it themselves, where other networks have the same names and shapes.
         alpha, beta, gamma: the coefficients of depth, width and resolution, at least 1. {alpha}
         **fields: any field of `{spec}`: a change from the published network.
 

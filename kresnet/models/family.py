@@ -14,7 +14,15 @@ from kresnet.weights.layout import Layout
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Spec:
-    """The fields that every family's spec has. The family's own fields, and `stride`, are in its subclass."""
+    """The fields that every family's spec has. The family's own fields, and `stride`, are in its subclass.
+
+    Class attributes:
+        settings: the fields that change what a network computes, and neither the names nor the shapes of its weights.
+        free: those that any checkpoint leaves open, such as dropout rates.
+    """
+
+    settings = ("mean", "std", "epsilon")
+    free = ("head_dropout_rate", "momentum")
 
     mean: tuple[float, ...] = IMAGENET["mean"]  # of the training images' channels, in [0, 1]
     std: tuple[float, ...] = IMAGENET["std"]

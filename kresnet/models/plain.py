@@ -35,6 +35,8 @@ class PlainSpec(Spec):
         ValueError: if a field, or two together, make no sense.
     """
 
+    settings = (*Spec.settings, "activation")
+
     depths: tuple[int, ...] = (1, 1, 2, 2, 2)  # convolutions in each stage
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)  # channels of each stage
     batch_norm: bool = False  # after each convolution
@@ -124,8 +126,17 @@ TORCHVISION = Layout(
     forms={"head_dense1": flattened(HEAD_SIZE, HEAD_SIZE), HEAD: _first_dense},
     head="classifier.",
 )
+TIMM = TORCHVISION.but(
+    "VGG, timm's",
+    {r"head_dense(?P<i>\d+)": "pre_logits.fc{i}", HEAD: "head.fc"},
+    forms={
+        "head_dense1": flattened(HEAD_SIZE, HEAD_SIZE, convolution=True),
+        r"head_dense\d+": flattened(1, 1, convolution=True),
+    },
+    head=None,
+)
 
-PLAIN = Family("plain", PlainSpec, plain, head=dense_classifier, layouts=(TORCHVISION,))
+PLAIN = Family("plain", PlainSpec, plain, head=dense_classifier, layouts=(TORCHVISION, TIMM))
 
 PAPER = "1409.1556"
 A = PlainSpec()
@@ -141,3 +152,6 @@ VGG11_BN = variant("VGG11_BN", PLAIN, replace(A, batch_norm=True), paper=PAPER)
 VGG13_BN = variant("VGG13_BN", PLAIN, replace(B, batch_norm=True), paper=PAPER)
 VGG16_BN = variant("VGG16_BN", PLAIN, replace(D, batch_norm=True), paper=PAPER)
 VGG19_BN = variant("VGG19_BN", PLAIN, replace(E, batch_norm=True), paper=PAPER)
+
+ARCHITECTURES = {builder.key: builder.spec for builder in (VGG11, VGG13, VGG16, VGG19)}
+ARCHITECTURES |= {builder.key: builder.spec for builder in (VGG11_BN, VGG13_BN, VGG16_BN, VGG19_BN)}

@@ -9,9 +9,10 @@ from typing import Any
 import keras
 
 from kresnet import checks
-from kresnet.models import catalogue
+from kresnet.models import architectures, catalogue
 from kresnet.models.build import Builder, Published, make_builder
 from kresnet.models.family import Family, Spec
+from kresnet.weights.pretrained import HUB, list_weights, on_hub
 
 # The modules that register networks. A new family's goes here.
 FAMILIES = (
@@ -53,39 +54,60 @@ def create_model(key: str, *args: Any, **kwargs: Any) -> keras.Model:
     """Builds a network by its registry key.
 
     Args:
-        key: one of `list_models()`, such as "resnet50".
+        key: one of `list_models()`, such as "resnet50"; timm's name of an architecture that has no builder here, such
+            as "ecaresnet50d"; or "hf://" and a repository of Hugging Face's hub, such as "hf://timm/resnet50.a1_in1k",
+            for its network with its weights.
         *args, **kwargs: the builder's own, such as `classes=10`.
 
     Raises:
         ValueError: if there is no such key; it names the closest ones.
     """
+    if isinstance(key, str) and key.startswith(HUB):
+        found = on_hub(key)
+        return get_builder(found.architecture)(*args, **{"weights": found} | kwargs)
     return get_builder(key)(*args, **kwargs)
 
 
 def get_builder(key: str) -> Builder:
-    """Returns the builder of a registry key.
+    """Returns the builder of a registry key, or of timm's name of an architecture.
 
     Raises:
         ValueError: if there is no such key; it names the closest ones.
     """
     _import_families()
+    if isinstance(key, str) and key not in _builders and (spec := architectures.known().get(key)):
+        found = next(builder.family for builder in _builders.values() if type(builder.spec) is type(spec))
+        return make_builder(Published(key, found, spec, "", key))
     if not isinstance(key, str) or key not in _builders:
         hint = checks.closest(key, _builders)
         raise ValueError(f"There is no network of that name; `list_models()` gives all.{hint} Received: key={key!r}")
     return _builders[key]
 
 
-def list_models(pattern: str = "*") -> list[str]:
+def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     """Lists the registry's keys.
 
     Args:
         pattern: which keys, with the wildcards * and ?, such as "resnet*d".
+        pretrained: whether to list only the networks that somebody has published weights of.
 
     Returns:
         The keys that match, sorted as people do: resnet18 before resnet110.
     """
     _import_families()
-    return sorted((key for key in _builders if fnmatch.fnmatchcase(key, pattern)), key=catalogue.natural)
+    keys = {row.key for row in list_weights()} if pretrained else _builders
+    return sorted((key for key in keys if fnmatch.fnmatchcase(key, pattern)), key=catalogue.natural)
+
+
+def family(name: str) -> Family:
+    """Returns the family of a name, as a network's description has it.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    _import_families()
+    families = {builder.family.name: builder.family for builder in _builders.values()}
+    return families[checks.choice("family", name, families)]
 
 
 def named(name: str) -> Builder:

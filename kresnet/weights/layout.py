@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kresnet.weights.forms import Form
+from kresnet.weights.torch_file import Array
 
 HEAD = "predictions"
 # Layers that only a network with its top has.
@@ -30,13 +31,17 @@ class Layout:
             Where that depends on how many convolutions the layer's block has, the expression says so after a slash:
             "..._norm2/3". In the module's name stand the expression's named groups, and of a group that is a number,
             `{group_1}` is 1 less and `{group_2}` is 2 less; `{nth}`, the block's number, counted through the network
-            from 1; `{next}`, what the number of one more block would be; and `{stages}`, the number of the last stage.
-            Instead of a text, a function of the match and of all layers' names gives the module's name.
+            from 1, `{nth_1}`, 1 less; `{next}`, what the number of one more block would be; and `{stages}`, the number
+            of the last stage. Instead of a text, a function of the match and of all layers' names gives the module's
+            name.
         forms: regular expressions of layers' names, and the form of these layers' kernels where the rule for the
             layer's class (`forms.KERNELS`) does not hold; or a function of all layers' names that gives it, or None.
         head: how the names of the head's entries begin. Default: with the module of `predictions`.
         left_over: regular expressions of entries that a network may leave, such as auxiliary classifiers'.
         fits: tells whether networks of a spec can have such checkpoints; others with the same names compute otherwise.
+        keras: whether it is one of Keras's files, whose arrays have our forms.
+        prepare: from a file's arrays to what they are without the difference of the two networks, such as biases that
+            norms can have in their means.
     """
 
     title: str
@@ -45,6 +50,8 @@ class Layout:
     head: str | None = None
     left_over: tuple[str, ...] = ()
     fits: Callable[[Any], bool] = lambda spec: True
+    keras: bool = False
+    prepare: Callable[[Mapping[str, Array]], Mapping[str, Array]] = lambda arrays: arrays
 
     def but(self, title: str, names: Mapping[str, Target], **fields: Any) -> Layout:
         """Returns this layout with other names for some layers, and other fields."""
@@ -61,7 +68,7 @@ class Layout:
         for layer in layers:
             place, values = places.get(layer), {"next": len(order) + 1, "stages": stages}
             if place:
-                values["nth"] = order.index(place) + 1
+                values |= {"nth": order.index(place) + 1, "nth_1": order.index(place)}
             modules[layer] = self._module((layer, f"{layer}/{convs[place]}"), values, layers)
         return modules
 

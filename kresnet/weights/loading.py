@@ -2,145 +2,206 @@
 
 from __future__ import annotations
 
-import functools
-import io
 import os
-import re
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from kresnet.weights.forms import SAME, kernel_form
+from kresnet import checks
+from kresnet.weights import entries
+from kresnet.weights.entries import listed
+from kresnet.weights.forms import SAME, Form, kernel_form
 from kresnet.weights.layout import HEAD, HEAD_LAYERS, Layout
+from kresnet.weights.torch_file import Array
 
-_PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")
-
-
-class Entry(NamedTuple):
-    """A checkpoint's array: its shape, and a function that reads it."""
-
-    shape: tuple[int, ...]
-    read: Callable[[], np.ndarray]
+Shape = tuple[int, ...]
 
 
 class Slot(NamedTuple):
-    """A place for an array: its name in a checkpoint, the shapes that fit, and the conversion into our form."""
+    """A place for an array: its variable, its name in a checkpoint, and the form that it has there."""
 
     variable: Any
     name: str
-    shapes: tuple[tuple[int, ...], ...]
-    convert: Callable[[np.ndarray], np.ndarray]
+    form: Form
+    first: bool  # whether it is the kernel that takes the image
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(self.variable.shape)
+
+    @property
+    def is_classifier(self) -> bool:
+        return HEAD in self.variable.path.split("/")
+
+    def fitting(self, found: Shape) -> Shape | None:
+        """Returns the shape of ours that an array of that shape has; None if it has none.
+
+        It is the slot's own, but for the channels of the kernel that takes the image.
+        """
+        for channels in (self.shape[-2], 3, 1) if self.first else (None,):
+            shape = self.shape if channels is None else (*self.shape[:-2], channels, self.shape[-1])
+            if found in self.form.shapes(shape):
+                return shape
+        return None
 
 
-def load(model: keras.Model, path: str | os.PathLike, layouts: Sequence[Layout] = ()) -> None:
-    """Sets every weight of a model from a file; on any error the model keeps the weights that it has.
+def load(
+    model: keras.Model,
+    path: str | os.PathLike,
+    layouts: Sequence[Layout] = (),
+    *,
+    layers: Sequence[keras.layers.Layer] | None = None,
+    head: str = "kept",
+) -> list[str]:
+    """Sets every weight of a network from a file; on any error the model keeps the weights that it has.
+
+    A first kernel of another number of channels is made from the file's as timm does: for grey images its sum over the
+    channels, for more than three channels its repetition, scaled by the share of the channels.
 
     Args:
-        model: one of our networks. If it has no classifier, the file's is left out.
-        path: `.safetensors` (in one of `layouts`, told apart by the file's keys), or Keras's `.weights.h5` or `.keras`.
-        layouts: those of the model's family.
+        model: a model that holds one of our networks. If that has no classifier, the file's is left out.
+        path: `.safetensors`, `.pth` or the like (in one of `layouts`, told apart by the file's names), or Keras's
+            `.weights.h5` or `.keras`.
+        layouts: those of the network's family.
+        layers: those of the model that are the network's own. Default: all. Others are set where a file of Keras's
+            holds them.
+        head: "kept", "new", to leave the file's classifier out, or "fitting", to do so only where the file has none, or
+            one of another number of classes, which is an error with "kept".
+
+    Returns:
+        Lines that say what was done besides, such as a new classifier.
 
     Raises:
         ValueError: naming the first entries that are missing, left over, misshapen or not finite; or if the file is
-            absent, damaged, a pickle, or of an unknown kind.
+            absent, damaged, or of an unknown kind.
     """
-    if not isinstance(path, str | os.PathLike):
-        raise ValueError(f"`weights` must be None or the path of a file. Received: weights={path!r}")
-    file, name = Path(path).expanduser(), Path(path).name.lower()
-    if name.endswith(_PICKLES):
-        raise ValueError(
-            "A pickle can run code when it is read, so kresnet reads none. Convert it in a Python that has PyTorch: "
-            "state = torch.load(path, weights_only=True); safetensors.torch.save_file(state, 'model.safetensors'). "
-            f"Received: weights={str(path)!r}"
-        )
-    if not name.endswith((".safetensors", ".weights.h5", ".keras")):
-        raise ValueError(
-            "`weights` must be None or the path of a .safetensors, .weights.h5 or .keras file; kresnet hosts none. "
-            f"Received: weights={str(path)!r}"
-        )
-    if not file.is_file():
-        raise ValueError(f"There is no such weights file. Received: weights={str(path)!r}")
-    layers = [layer for layer in model.layers if layer.weights]
-    if name.endswith(".safetensors"):
-        with _open_safetensors(file) as entries:
-            slots, entries, head = _match_torch(layers, entries, layouts)
-            _assign(slots, entries, lambda name: name.startswith(head), file)
-    else:
-        with _open_keras(file) as entries:
-            slots = [slot for layer in layers for slot in _keras_slots(layer)]
-            _assign(slots, entries, lambda name: HEAD_LAYERS.fullmatch(name.rpartition("/")[0]), file)
+    file = entries.checked(path)
+    own = [layer for layer in (model.layers if layers is None else layers) if layer.weights]
+    kernels = [variable for layer in own for variable in layer.weights if variable.name.endswith("kernel")]
+    first = id(kernels[0]) if kernels else None
+    with entries.opened(file) as (arrays, said):
+        if entries.of_pytorch(file):
+            slots, arrays, in_head = _match_torch(own, arrays, layouts, first)
+            said += _assign(slots, arrays, lambda name: name.startswith(in_head), file, head)
+        else:
+            arrays, modules = _match_keras(own, arrays, layouts)
+            slots = [slot for layer in own for slot in _keras_slots(layer, first, modules[layer.name])]
+            others = [layer for layer in model.layers if layer.weights and layer not in own]
+            for layer in others:
+                more = [*_keras_slots(layer, None, layer.name)]
+                slots += more if all(slot.name in arrays for slot in more) else []
+            heads = {modules[name] for name in modules if HEAD_LAYERS.fullmatch(name)}
+            said += _assign(slots, arrays, lambda name: _in_head(name, heads), file, head)
+    return said
 
 
-def _assign(slots: list[Slot], entries: Mapping[str, Entry], in_head: Callable[[str], Any], file: Path) -> None:
-    """Sets the slots' variables, after checking that entries and slots are the same.
+def _in_head(name: str, heads: Collection[str]) -> bool:
+    layer = name.rpartition("/")[0]
+    return layer in heads or bool(HEAD_LAYERS.fullmatch(layer))
+
+
+def _assign(
+    slots: list[Slot], arrays: Mapping[str, Array], in_head: Callable[[str], Any], file: Path, head: str
+) -> list[str]:
+    """Sets the slots' variables, after checking that arrays and slots are the same.
 
     `in_head` tells whether an entry is the head's, which a network without one does without.
     """
     by_name = {slot.name: slot for slot in slots}
     has_head = any(in_head(name) for name in by_name)
-    missing = [name for name in by_name if name not in entries]
-    left_over = [name for name in entries if name not in by_name and (has_head or not in_head(name))]
-    misshapen = [name for name in by_name if name in entries and entries[name].shape not in by_name[name].shapes]
-    classifier = {name for name, slot in by_name.items() if HEAD in slot.variable.path.split("/")}
-    if not missing and not left_over and misshapen and classifier.issuperset(misshapen):
-        raise ValueError(
-            f"The weights are of a network with other classes: {_shapes(misshapen, by_name, entries)}. Build with "
-            "`include_top=False` to leave the file's classifier out, or with the file's `classes`. "
-            f"Received: weights={str(file)!r}"
+    shapes = {name: slot.fitting(arrays[name].shape) for name, slot in by_name.items() if name in arrays}
+    missing = [name for name in by_name if name not in arrays]
+    left_over = [name for name in arrays if name not in by_name and (has_head or not in_head(name))]
+    misshapen = [name for name, shape in shapes.items() if shape is None]
+    classifier = {name for name, slot in by_name.items() if slot.is_classifier}
+    unfit = bool(missing or misshapen) and classifier.issuperset([*missing, *misshapen])
+    said = []
+    if not left_over and classifier and (unfit or head == "new"):
+        what = (
+            f"of other classes ({_shapes(misshapen[:1], by_name, arrays)})" if misshapen else "of a network without one"
         )
-    problems = [
-        f"{title} {_first(names)}" for title, names in (("missing:", missing), ("left over:", left_over)) if names
-    ]
-    if misshapen:
-        problems.append(f"misshapen: {_shapes(misshapen, by_name, entries)}")
-    if problems:
-        raise ValueError(f"The weights are not this network's; {'; '.join(problems)}. Received: weights={str(file)!r}")
-    values = {name: slot.convert(np.asarray(entries[name].read(), "float32")) for name, slot in by_name.items()}
-    bad = [name for name, value in values.items() if not np.isfinite(value).all()]
-    if bad:
-        raise ValueError(f"The weights hold NaN or infinity, in {_first(bad)}. Received: weights={str(file)!r}")
+        what = what if unfit else "of other classes"
+        if head == "kept":
+            cure = "with the file's `classes`" if misshapen else "load into that and add a classifier of one's own"
+            raise ValueError(
+                f"The network has a classifier, and the weights are {what}. Build with `include_top=False` to leave "
+                f"the classifier out, or {cure}. Received: weights={str(file)!r}"
+            )
+        by_name = {name: slot for name, slot in by_name.items() if name not in classifier}
+        said.append(f"The classifier is new: the weights are {what}.")
+    else:
+        _refuse(missing, left_over, misshapen, by_name, arrays, file)
+    values = {name: _value(slot, arrays[name], shapes[name], said) for name, slot in by_name.items()}
+    bad = [repr(name) for name, value in values.items() if not np.isfinite(value).all()]
+    checks.require(not bad, f"The weights hold NaN or infinity, in {listed(bad)}", weights=str(file))
+    variances = [name for name, slot in by_name.items() if slot.variable.name == "moving_variance"]
+    bad = [repr(name) for name in variances if (values[name] < 0).any()]
+    checks.require(not bad, f"The weights hold negative variances, in {listed(bad)}", weights=str(file))
     for name, slot in by_name.items():
         slot.variable.assign(values[name])
+    return said
 
 
-def _listed(texts: Sequence[str], most: int = 3) -> str:
-    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
+def _refuse(
+    missing: list[str],
+    left_over: list[str],
+    misshapen: list[str],
+    slots: Mapping[str, Slot],
+    arrays: Mapping[str, Array],
+    file: Path,
+) -> None:
+    """Raises an error that names the first entries of each list, if there are any."""
+    lists = (("missing:", missing), ("left over:", left_over))
+    problems = [f"{title} {listed([repr(name) for name in names])}" for title, names in lists if names]
+    if misshapen:
+        problems.append(f"misshapen: {_shapes(misshapen, slots, arrays)}")
+    image = " The first kernel takes images of other channels: see `input_shape`." * any(
+        slots[name].first for name in misshapen
+    )
+    if problems:
+        raise ValueError(
+            f"The weights are not this network's; {'; '.join(problems)}.{image} Received: weights={str(file)!r}"
+        )
 
 
-def _first(names: Sequence[str]) -> str:
-    return _listed([repr(name) for name in names])
+def _shapes(names: Sequence[str], slots: Mapping[str, Slot], arrays: Mapping[str, Array]) -> str:
+    return listed(
+        [f"{name!r} is {arrays[name].shape} and not {slots[name].form.shapes(slots[name].shape)[0]}" for name in names]
+    )
 
 
-def _shapes(names: Sequence[str], slots: Mapping[str, Slot], entries: Mapping[str, Entry]) -> str:
-    return _listed([f"{name!r} is {entries[name].shape} and not {slots[name].shapes[0]}" for name in names])
+def _value(slot: Slot, array: Array, shape: Shape, said: list[str]) -> np.ndarray:
+    """Reads an array into our form, and into our number of channels."""
+    value = slot.form.read(np.asarray(array.read(), "float32"), shape)
+    if shape == slot.shape:
+        return value
+    here, there = slot.shape[-2], shape[-2]
+    if here == 1:
+        value = value.sum(-2, keepdims=True)
+    else:
+        value = np.concatenate([value] * -(-here // there), -2)[..., :here, :] * (there / here)
+    said.append(f"The first kernel takes {here} channels: it is made from the file's {there}.")
+    return value
 
 
 def _match_torch(
-    layers: Sequence[keras.layers.Layer], entries: Mapping[str, Entry], layouts: Sequence[Layout]
-) -> tuple[list[Slot], Mapping[str, Entry], str]:
-    """Returns the slots in the layout that agrees best with the entries, those entries, and the prefix of the head."""
-    # A counter that PyTorch's batch norms keep and no inference uses.
-    entries = {name: entry for name, entry in entries.items() if not name.endswith("num_batches_tracked")}
-    candidates = []
-    for layout in layouts:
-        modules = layout.modules([*(layer.name for layer in layers), HEAD])
-        if None not in modules.values():
-            slots = [slot for layer in layers for slot in _torch_slots(layer, modules, layout)]
-            candidates.append((slots, layout, layout.head or f"{modules[HEAD]}."))
+    layers: Sequence[keras.layers.Layer], arrays: Mapping[str, Array], layouts: Sequence[Layout], first: int | None
+) -> tuple[list[Slot], Mapping[str, Array], str]:
+    """Returns the slots in the layout that agrees best with the arrays, those arrays, and the prefix of the head."""
+    layouts = [layout for layout in layouts if not layout.keras]
+    candidates = [(candidate, layout) for layout in layouts if (candidate := torch_slots(layers, layout, first))]
     if not candidates:
         titles = ", ".join(layout.title for layout in layouts)
         raise ValueError(
             "No PyTorch checkpoint can be of this network: it has layers that the known layouts have not. "
             f"Received: layouts={titles!r}"
         )
-    slots, layout, head = max(candidates, key=lambda candidate: sum(slot.name in entries for slot in candidate[0]))
+    (slots, head), layout = max(candidates, key=lambda found: sum(slot.name in arrays for slot in found[0][0]))
     wanted = {slot.name for slot in slots}
-    kept = {name: entry for name, entry in entries.items() if name in wanted or not layout.may_leave(name)}
+    kept = {name: array for name, array in arrays.items() if name in wanted or not layout.may_leave(name)}
     return slots, kept, head
 
 
@@ -154,59 +215,55 @@ _TORCH_NAMES = {
 }
 
 
-def _torch_slots(layer: keras.layers.Layer, modules: Mapping[str, str], layout: Layout) -> Iterator[Slot]:
+def torch_slots(
+    layers: Sequence[keras.layers.Layer], layout: Layout, first: int | None = None
+) -> tuple[list[Slot], str] | None:
+    """Returns the slots of layers that have weights, and how the names of the head's entries begin.
+
+    None if the layout does not have one of the layers. `first` is the `id` of the kernel that takes the image.
+
+    Raises:
+        ValueError: if PyTorch has no such weight.
+    """
+    modules = layout.modules([*(layer.name for layer in layers), HEAD])
+    if None in modules.values():
+        return None
+    slots = [slot for layer in layers for slot in _torch_slots(layer, modules, layout, first)]
+    return slots, layout.head or f"{modules[HEAD]}."
+
+
+def _torch_slots(
+    layer: keras.layers.Layer, modules: Mapping[str, str], layout: Layout, first: int | None
+) -> Iterator[Slot]:
     for variable in layer.weights:
         if variable.name not in _TORCH_NAMES:
             raise ValueError(
                 "PyTorch's checkpoints have no such weight. "
                 f"Received: layer={layer.name!r}, class={type(layer).__name__}, weight={variable.name!r}"
             )
-        shape, form = tuple(variable.shape), SAME
+        form = SAME
         if variable.name == "kernel":
             form = layout.form(layer.name, [*modules]) or kernel_form(layer)
-        convert = functools.partial(form.read, shape=shape)
-        yield Slot(variable, f"{modules[layer.name]}.{_TORCH_NAMES[variable.name]}", form.shapes(shape), convert)
+        yield Slot(variable, f"{modules[layer.name]}.{_TORCH_NAMES[variable.name]}", form, id(variable) == first)
 
 
-def _keras_slots(layer: keras.layers.Layer) -> Iterator[Slot]:
+def _match_keras(
+    layers: Sequence[keras.layers.Layer], arrays: Mapping[str, Array], layouts: Sequence[Layout]
+) -> tuple[Mapping[str, Array], dict[str, str]]:
+    """Returns the arrays without what a layout passes over, and the layers' names in the file: their own, or others."""
+    names = [layer.name for layer in layers]
+    found, best = (dict(arrays), {name: name for name in [*names, HEAD]}), sum(f"{name}/0" in arrays for name in names)
+    for layout in layouts:
+        modules = layout.modules([*names, HEAD])
+        if not layout.keras or None in modules.values():
+            continue
+        count = sum(f"{modules[name]}/0" in arrays for name in names)
+        if count > best:
+            kept = {name: array for name, array in arrays.items() if not layout.may_leave(name)}
+            found, best = (layout.prepare(kept), modules), count
+    return found
+
+
+def _keras_slots(layer: keras.layers.Layer, first: int | None, module: str) -> Iterator[Slot]:
     for i, variable in enumerate(layer.weights):
-        yield Slot(variable, f"{layer.name}/{i}", (tuple(variable.shape),), np.asarray)
-
-
-@contextmanager
-def _open_safetensors(file: Path) -> Iterator[dict[str, Entry]]:
-    import safetensors
-
-    try:
-        with safetensors.safe_open(file, framework="numpy") as tensors:
-            yield {
-                name: Entry(tuple(tensors.get_slice(name).get_shape()), lambda name=name: tensors.get_tensor(name))
-                for name in tensors.keys()  # noqa: SIM118 (not a mapping)
-            }
-    except (safetensors.SafetensorError, OSError) as error:
-        raise ValueError(f"The weights file is damaged ({error}). Received: weights={str(file)!r}") from error
-
-
-@contextmanager
-def _open_keras(file: Path) -> Iterator[dict[str, Entry]]:
-    """Opens Keras's weights by the names of the layers, which a file holds besides Keras's own numbering."""
-    import h5py
-
-    try:
-        source: Any = file
-        if file.suffix == ".keras":
-            with zipfile.ZipFile(file) as archive:
-                source = io.BytesIO(archive.read("model.weights.h5"))
-        with h5py.File(source, "r") as weights:
-            entries: dict[str, Entry] = {}
-
-            def collect(path: str, item: Any) -> None:  # visits neither soft nor external links
-                match = re.fullmatch(r"(?:_layer_checkpoint_dependencies|layers)/[^/]+/vars/(\d+)", path)
-                if match and isinstance(item, h5py.Dataset) and not item.is_virtual and not item.external:
-                    layer = item.parent.attrs.get("name", item.parent.parent.name)
-                    entries[f"{layer}/{match[1]}"] = Entry(tuple(item.shape), lambda: item[()])
-
-            weights.visititems(collect)
-            yield entries
-    except (OSError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"The weights file is damaged ({error}). Received: weights={str(file)!r}") from error
+        yield Slot(variable, f"{module}/{i}", SAME, id(variable) == first)

@@ -51,6 +51,9 @@ class InvertedSpec(Spec):
         ValueError: if a field makes no sense.
     """
 
+    settings = (*Spec.settings, "activation", "padding")
+    free = (*Spec.free, "drop_path_rate")
+
     table: tuple[Row, ...] = MOBILENETV2  # rows (t, c, n, s, k, se), or their first four columns
     stem_width: int = 32  # channels of the first convolution
     head_width: int | None = 1280  # channels of the last 1x1 convolution; None: there is none

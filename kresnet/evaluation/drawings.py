@@ -85,14 +85,31 @@ def data_uri(picture: np.ndarray, heat: np.ndarray | None = None) -> str:
 
     image = Image.fromarray(np.repeat(picture, 3, 2) if picture.shape[2] == 1 else picture)
     if heat is not None:
-        from matplotlib import colormaps
-
-        heat = np.asarray(Image.fromarray(heat).resize(image.size, Image.Resampling.BICUBIC)).clip(0, 1)[..., None]
-        grey = np.asarray(image.convert("L").convert("RGB"))
-        colours = colormaps["inferno"](heat[..., 0], bytes=True)[..., :3]
-        image = Image.fromarray(np.uint8(np.rint(grey * (1 - 0.7 * heat) + colours * 0.7 * heat)))
+        image = overlay(np.asarray(image.convert("L").convert("RGB")), heat, 0.7)
     image.thumbnail((_PICTURE, _PICTURE))
     form = "PNG" if max(image.size) <= 64 else "JPEG"  # small pictures are enlarged, where JPEG shows
     file = io.BytesIO()
     image.save(file, form, quality=88)
     return f"data:image/{form.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def overlay(picture: np.ndarray, heat: np.ndarray, alpha: float) -> Any:
+    """Lays a map over a picture, the more opaque the hotter.
+
+    Args:
+        picture: uint8 (height, width, 3).
+        heat: a map in [0, 1] of any size, float32 (rows, columns).
+        alpha: opacity where the map is 1, in [0, 1].
+
+    Returns:
+        A `PIL.Image` of the picture's size.
+    """
+    from matplotlib import colormaps
+    from PIL import Image
+
+    height, width = picture.shape[:2]
+    sized = Image.fromarray(heat).resize((width, height), Image.Resampling.BICUBIC)
+    heat = np.asarray(sized).clip(0, 1)  # a bicubic curve overshoots
+    share = alpha * heat[..., None]
+    colours = colormaps["inferno"](heat, bytes=True)[..., :3]
+    return Image.fromarray(np.uint8(np.rint(picture * (1 - share) + colours * share)))

@@ -52,6 +52,7 @@ def decode_predictions(predictions: Any, top: int = 5) -> list[list[tuple[str, s
     )
     checks.require(bool(np.isfinite(predictions).all()), "`predictions` must be finite", predictions=predictions)
     checks.integer("top", top)
+    checks.require(top <= CLASSES, "`top` must be at most 1000", top=top)
     order = np.argsort(-predictions, axis=1, kind="stable")[:, :top]
     rows = _rows()
     return [

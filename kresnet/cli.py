@@ -180,7 +180,7 @@ def _weights(keys: set[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     rows = [
         (
             *(row.key, row.tag, f"{row.top1:.1f}" if row.top1 else "", str(row.size), f"{row.crop_fraction:.3f}"),
-            *(row.licence, f"{row.source}: {row.place.rpartition('/')[2] if '://' in row.place else row.place}"),
+            *(row.licence, f"{row.source}: {row.name if '://' in row.place else row.place}"),
         )
         for row in sorted(list_weights(), key=lambda row: natural(row.key))
         if row.key in keys

@@ -6,6 +6,19 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
+@pytest.fixture
+def undrawn_weights(monkeypatch):
+    """Networks begin as zeros: their weights come from a file, and drawing millions takes seconds."""
+    import keras
+
+    from kresnet import layers
+
+    def zeros(self, shape, dtype=None):
+        return keras.ops.zeros(shape, dtype)
+
+    monkeypatch.setattr(layers.VarianceScaling, "__call__", zeros)
+
+
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
     """Headless Chromium, and what its pages say, ask for and log.

@@ -17,6 +17,7 @@ from kresnet import checks, files
 from kresnet.data import images as images_
 from kresnet.evaluation import drawings
 from kresnet.graph.network import description
+from kresnet.graph.replacing import replaced
 from kresnet.graph.trace import Call, Trace, functional, last_operation, producer, trace
 
 
@@ -256,7 +257,7 @@ def _run(model: keras.Model, pixels: np.ndarray, source: Call, position: int, ch
         changed = change is not None and len(maps) == position + 1
         return maps[-1] + keras.ops.cast(change, maps[-1].dtype) if changed else maps[-1]
 
-    with _replaced(source.operation, "call", call):
+    with replaced(source.operation, "call", call):
         outputs = model(keras.tree.map_structure(lambda _: pixels[None], functional(model).input), training=False)
     return maps[position][0], keras.tree.flatten(outputs)[0][0]
 
@@ -300,24 +301,11 @@ def _without_activation(operation: Any) -> Iterator[None]:
     if operation is None:
         yield
     elif hasattr(operation, "activation"):
-        with _replaced(operation, "activation", keras.activations.linear):
+        with replaced(operation, "activation", keras.activations.linear):
             yield
     else:
-        with _replaced(operation, "call", lambda inputs, *_, **__: inputs):
+        with replaced(operation, "call", lambda inputs, *_, **__: inputs):
             yield
-
-
-@contextlib.contextmanager
-def _replaced(operation: Any, name: str, value: Any) -> Iterator[None]:
-    own, before = name in vars(operation), getattr(operation, name)
-    setattr(operation, name, value)
-    try:
-        yield
-    finally:
-        if own:
-            setattr(operation, name, before)
-        else:
-            delattr(operation, name)  # the class's own method shows again
 
 
 def _gradient(function: Callable[[Any], Any], shape: tuple[int, ...]) -> Any:

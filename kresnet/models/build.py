@@ -83,8 +83,7 @@ def build(
     elif pooling and not features:
         outputs = _POOLINGS[pooling](name="head_pool")(x)
     if weights is not None and not isinstance(weights, Checkpoint):
-        path = weights
-        weights = Checkpoint(source=str(path), file=lambda: path)
+        weights = Checkpoint.of_file(weights)
     about = {
         **(known or {}),
         "family": family.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import warnings
@@ -42,15 +43,16 @@ def checkpoint(key: str, weights: Any, origin: str | None, spec: Spec) -> Checkp
     file = entries.checked(weights)
     found = _described(key, file, origin)
     if found is None:
-        found = Checkpoint(source=str(weights), file=lambda: file)
+        found = Checkpoint.of_file(file)
         if entries.of_pytorch(file):
             _warn_of_others(file, spec)
+    # A row of the table says what its file is, and not where this one lies.
     return dataclasses.replace(found, source=str(weights), file=lambda: file, head="kept")
 
 
 def _described(key: str, file: Path, origin: str | None) -> Checkpoint | None:
     """Returns what is said of a file: by `origin`, by the file itself, by a `config.json` beside it, by its name."""
-    at = {"source": str(file), "file": lambda: file}
+    make = functools.partial(Checkpoint.of_file, file)
     if origin is not None:
         architecture, _, tag = origin.partition(".")
         checks.require(
@@ -58,24 +60,23 @@ def _described(key: str, file: Path, origin: str | None) -> Checkpoint | None:
             f"`weights_origin` must be a timm architecture.{checks.closest(architecture, architectures.known())}",
             weights_origin=origin,
         )
-        rows = [row for row in pretrained.list_weights() if row.place.rpartition("/")[2] == origin]
+        rows = [row for row in pretrained.list_weights() if row.name == origin]
         checks.require(rows or not tag, f"There are no known weights of {architecture} with that tag", tag=tag)
-        return rows[0].checkpoint() if rows else Checkpoint(architecture=architecture, **at)
+        return rows[0].checkpoint() if rows else make(architecture=architecture)
     told = entries.metadata(file)
     if "spec" in told:
-        facts = {name: told[name] for name in ("crop_fraction", "interpolation", "licence") if told.get(name)}
-        named = {"architecture": told.get("key"), "labels": told.get("labels") or ()}
-        return Checkpoint(spec=told["spec"], facts=facts, **named, **at)
+        facts = pretrained.facts(*(told.get(name) for name in ("crop_fraction", "interpolation", "licence")))
+        return make(spec=told["spec"], facts=facts, architecture=told.get("key"), labels=told.get("labels") or ())
     if not entries.of_pytorch(file):
         fields = keras_applications.fields(entries.layers(file))
-        return fields and Checkpoint(fields=fields, **at)
+        return fields and make(fields=fields)
     beside = file.with_name("config.json")
     if beside.is_file():
         try:
-            return pretrained.described(json.loads(beside.read_text()), **at)
+            return pretrained.described(json.loads(beside.read_text()), make)
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError):
             return None  # some other program's
-    rows = [row for row in pretrained.list_weights(key) if row.place.rpartition("/")[2] == file.name]
+    rows = [row for row in pretrained.list_weights(key) if row.name == file.name]
     return rows[0].checkpoint() if rows else None
 
 

@@ -35,16 +35,16 @@ def save_weights(model: keras.Model, path: str | os.PathLike, layout: str = "tim
     checks.require("spec" in about, "`model` must be one of kresnet's networks", model=getattr(model, "name", model))
     family = registry.family(about["family"])
     layers = [layer for layer in model.layers if layer.weights]
-    fitting = [one for one in family.layouts if not one.keras and one.fits(family.spec(**about["spec"]))]
-    titles = [one.title for one in fitting if torch_slots(layers, one)]
-    found = next((one for one in fitting if one.title in titles and f"{layout}'s" in one.title), None)
+    spec = family.spec(**about["spec"])
+    fitting = [one for one in family.layouts if not one.keras and one.fits(spec)]
+    found = {one.title: matched[0] for one in fitting if (matched := torch_slots(layers, one))}
+    slots = next((slots for title, slots in found.items() if f"{layout}'s" in title), None)
     checks.require(
-        found is not None,
-        f"This network is in these layouts: {'; '.join(titles) or 'none'}",
+        slots is not None,
+        f"This network is in these layouts: {'; '.join(found) or 'none'}",
         layout=layout,
         model=model.name,
     )
-    slots, _ = torch_slots(layers, found)
     arrays = {slot.name: slot.form.write(keras.ops.convert_to_numpy(slot.variable)) for slot in slots}
     for slot in slots:
         if slot.variable.name == "moving_mean":  # PyTorch's norms count their steps

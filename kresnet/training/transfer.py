@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
 import numpy as np
 
 from kresnet import checks
+from kresnet.graph.replacing import replaced
 from kresnet.graph.trace import all_layers
 from kresnet.weights.layout import HEAD
 
@@ -195,18 +196,13 @@ def recalibrate_batch_norm(model: keras.Model, images: Any, batches: int | None 
 
 @contextmanager
 def _as_in_training(norms: Iterable[keras.layers.BatchNormalization]) -> Iterator[None]:
-    """Lets norms, and no other layer, work as in training."""
-    norms = list(norms)
-    momenta = [norm.momentum for norm in norms]
-    try:
+    """Lets norms, and no other layer, work as in training; their momenta may be set meanwhile."""
+    with ExitStack() as stack:
         for norm in norms:
-            norm.call = functools.partial(_in_training, type(norm).call, norm)
+            stack.enter_context(replaced(norm, "momentum", norm.momentum))
+            stack.enter_context(replaced(norm, "call", functools.partial(_in_training, norm.call)))
         yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.__dict__.pop("call", None)
-            norm.momentum = momentum
 
 
-def _in_training(call: Any, norm: keras.layers.BatchNormalization, inputs: Any, training: Any = None, mask: Any = None):
-    return call(norm, inputs, training=True, mask=mask)
+def _in_training(call: Any, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+    return call(inputs, training=True, mask=mask)

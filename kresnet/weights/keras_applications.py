@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from kresnet.layers.pixels import INCEPTION
 from kresnet.weights.torch_file import Array
 
 # Images as Caffe's: channels in the order blue, green, red, less their means, not divided.
 _CAFFE = {"mean": tuple(m / 255 for m in (123.68, 116.779, 103.939)), "std": (1 / 255,) * 3}
-_INCEPTION = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
-_TENSORFLOW = {"padding": "same", "epsilon": 1e-3}
-# By a layer that only that kind of network has: the fields of the spec that its weights need, and how evaluation crops.
+# As the authors of these networks trained them, in TensorFlow.
+TENSORFLOW = {"padding": "same", "epsilon": 1e-3}
+# By a layer that only that kind of network has: the fields of the spec that its weights need.
 _KINDS: dict[str, dict[str, Any]] = {
     "conv2_block1_0_bn": {**_CAFFE, "stride_in": "1x1", "epsilon": 1.001e-5},
-    "conv_dw_1_bn": {**_INCEPTION, **_TENSORFLOW},
-    "expanded_conv_depthwise_BN": {**_INCEPTION, **_TENSORFLOW},
-    "block1a_project_bn": _TENSORFLOW,
+    "conv_dw_1_bn": {**INCEPTION, **TENSORFLOW},
+    "expanded_conv_depthwise_BN": {**INCEPTION, **TENSORFLOW},
+    "block1a_project_bn": TENSORFLOW,
 }
 
 

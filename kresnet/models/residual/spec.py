@@ -43,9 +43,7 @@ class ResNetSpec(Spec):
     attention: str | None = None  # in squeeze-and-excitation's place: "eca" (arXiv:1910.03151)
     stem: str = "conv7"  # 7x7 and a pooling; "deep": three 3x3 (C, D); "tiered": these, widening; "conv3": one (CIFAR)
     stem_width: int | None = None  # channels of the stem; None: the first stage's width
-    stem_pool: str = (
-        "symmetric"  # max pooling; "ceil": padded at the end, as in Caffe; "conv": a convolution (ResNet-RS)
-    )
+    stem_pool: str = "symmetric"  # max pooling; "ceil": padded as in Caffe; "conv": a convolution (ResNet-RS)
     anti_alias: str | None = None  # what strides instead: "average" of 2x2; "blur" (1904.11486): binomial, 3x3
     shortcut: str = "conv"  # option B; "avg_conv" (D), "conv3" (SENet-154), "pad" (option A), "none" (plain networks)
     activated_branch: bool = False  # v1: an activation after the branch's last norm too (timm's legacy_seresnet18)

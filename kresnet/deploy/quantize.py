@@ -15,7 +15,7 @@ from kresnet import checks
 from kresnet.data import samples
 from kresnet.deploy.lowering import is_unpadded
 from kresnet.deploy.ranges import FUSED, LIMITS, SAME_RANGE, activation_of, fixed_limits, range_groups, source
-from kresnet.graph.fold import fold_batch_norm
+from kresnet.graph.fold import NORMS, fold_batch_norm
 from kresnet.graph.memory import in_parts
 from kresnet.graph.rebuild import duplicate, rebuild
 from kresnet.graph.trace import all_layers, trace
@@ -134,7 +134,7 @@ class _Rewrite:
         if kind in _QUANTIZED:
             core = _QUANTIZED[kind].from_config({**operation.get_config(), "activation": "linear"})
             self.weights.append((core, operation.get_weights()))
-        elif kind in (keras.layers.BatchNormalization, keras.layers.Rescaling):
+        elif kind in (*NORMS, keras.layers.Rescaling):
             core = self._depthwise(operation)
         elif kind in _NEW_RANGE:
             core = duplicate(operation)

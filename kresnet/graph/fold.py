@@ -12,9 +12,11 @@ from kresnet import checks
 from kresnet.graph.rebuild import duplicate, rebuild
 from kresnet.graph.trace import Trace, is_functional, nested, trace
 from kresnet.layers.grouped import GroupedConv2D
+from kresnet.layers.normalization import BatchNormalization
 
 # By exact class: what a subclass computes is its own business.
 FOLDABLE = (keras.layers.Conv2D, GroupedConv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+NORMS = (keras.layers.BatchNormalization, BatchNormalization)
 
 
 def fold_batch_norm(model: keras.Model) -> keras.Model:
@@ -78,7 +80,7 @@ def _foldable(graph: Trace) -> dict[int, tuple[Any, Any]]:
     pairs = {}
     for call in graph.calls:
         norm = call.operation
-        if type(norm) is not keras.layers.BatchNormalization:
+        if type(norm) not in NORMS:
             continue
         makers = [None if c.training else graph.maker_of(c.inputs[0]) for c in graph.calls_of(norm)]
         if all(maker and _fits(graph, maker.operation, norm) for maker in makers):

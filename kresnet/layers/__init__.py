@@ -16,10 +16,12 @@ from kresnet.layers.calls import (
 from kresnet.layers.fake_quantize import FakeQuantize, QuantizedConv2D, QuantizedDense, QuantizedDepthwiseConv2D
 from kresnet.layers.grouped import GroupedConv2D
 from kresnet.layers.initializers import VarianceScaling, he_normal
+from kresnet.layers.normalization import BatchNormalization
 from kresnet.layers.padding import EdgePadding2D, ReflectPadding2D
 
 __all__ = [
     "ACTIVATIONS",
+    "BatchNormalization",
     "EdgePadding2D",
     "FakeQuantize",
     "GroupedConv2D",

@@ -10,6 +10,7 @@ import keras
 from kresnet import checks
 from kresnet.layers.grouped import GroupedConv2D
 from kresnet.layers.initializers import VarianceScaling, he_normal
+from kresnet.layers.normalization import BatchNormalization
 from kresnet.layers.padding import EdgePadding2D, ReflectPadding2D
 
 # Elementwise, so that any network can have them. By Keras's names.
@@ -139,7 +140,7 @@ def padded_identity(x, filters: int, *, stride: int = 1, name: str):
 def norm(x, *, epsilon: float, momentum: float, zero_gamma: bool = False, name: str):
     """Batch-normalizes; `momentum` is Keras's (the share of the old statistics that a step keeps)."""
     gamma = "zeros" if zero_gamma else "ones"
-    return keras.layers.BatchNormalization(momentum=momentum, epsilon=epsilon, gamma_initializer=gamma, name=name)(x)
+    return BatchNormalization(momentum=momentum, epsilon=epsilon, gamma_initializer=gamma, name=name)(x)
 
 
 def activation(x, function: str, *, name: str):

@@ -15,6 +15,7 @@ NAMES = {
     "EfficientNet": "kresnet.models.mobile.efficientnet:EfficientNet",
     "MobileNet": "kresnet.models.mobile.mobilenet:MobileNetV1",  # as Keras's applications have it
     "ResNet": "kresnet.models.residual.networks:ResNet",
+    "any_range": "kresnet.graph.ranges:any_range",
     "cost": "kresnet.graph.cost:cost",
     "create_model": "kresnet.models.registry:create_model",
     "data": "kresnet.data",

@@ -37,21 +37,22 @@ def bar() -> Any:
 
 
 def tracked(batches: Iterable[tuple[Any, Any]], description: str, total: int | None, show: bool) -> Iterator[tuple]:
-    """Yields the batches of (images, labels) unchanged, and shows progress in images meanwhile.
+    """Yields images and labels of each batch unchanged, and shows progress in images meanwhile.
 
     Args:
-        batches: what to iterate over.
+        batches: what to iterate over; weights that come third are left out.
         description: text in front of the bar.
         total: number of images; None if it is not known.
         show: whether to show the bar.
     """
     if not show:
-        yield from batches
+        for images, labels, *_ in batches:
+            yield images, labels
         return
     start, done = time.perf_counter(), 0
     with bar() as progress:
         task = progress.add_task(description, total=total, speed=0.0, values="")
-        for images, labels in batches:
+        for images, labels, *_ in batches:
             yield images, labels
             done += len(images)
             progress.update(task, completed=done, speed=done / (time.perf_counter() - start))

@@ -23,8 +23,9 @@ from kresnet.deploy.lowering import lower
 from kresnet.deploy.metadata import Metadata
 from kresnet.deploy.quantize import is_quantize_aware
 from kresnet.graph.fold import fold_batch_norm
-from kresnet.graph.trace import all_layers, is_functional, last_operation, nested
-from kresnet.layers.fake_quantize import FakeQuantize
+from kresnet.graph.inputs import PIXELS, input_range
+from kresnet.graph.outputs import output_kind
+from kresnet.graph.trace import all_layers, is_functional, nested
 from kresnet.layers.grouped import native_grouped_convolution
 
 QUANTIZATIONS = (None, "float16", "dynamic", "int8")
@@ -60,7 +61,7 @@ def to_tflite(
     """
     import tensorflow as tf
 
-    integer, output, pixels = quantize == "int8", output_name(model), takes_pixels(model)
+    integer, output, pixels = quantize == "int8", output_name(model), input_range(model) == PIXELS
     large = model.count_params() >= LARGE
     with tempfile.TemporaryDirectory() as folder, _quiet():
         # Integer files get their input's dtype from the converter; in the others it is a cast.
@@ -212,18 +213,7 @@ def wrapped(model: keras.Model, dtype: str, batch_size: int | None) -> keras.Mod
 
 def output_name(model: keras.Model) -> str:
     """Returns "probs" if the model ends in softmax or sigmoid, else "logits"."""
-    last = last_operation(model)
-    probable = getattr(last, "activation", None) in (keras.activations.softmax, keras.activations.sigmoid)
-    return "probs" if probable or isinstance(last, keras.layers.Softmax) else "logits"
-
-
-def takes_pixels(model: keras.Model) -> bool:
-    """Tells whether the model scales its own input, so that it takes pixels as they are, 0 to 255."""
-    first = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)][:1]
-    if first and isinstance(first[0], keras.Model):
-        return takes_pixels(first[0])
-    ranged = bool(first) and isinstance(first[0], FakeQuantize) and first[0].limits == (0, 255)
-    return ranged or (bool(first) and isinstance(first[0], keras.layers.Rescaling | keras.layers.Normalization))
+    return "logits" if output_kind(model) == "logits" else "probs"
 
 
 def warn_if_slow(model: keras.Model, quantize: str | None, stacklevel: int = 2) -> None:

@@ -20,7 +20,9 @@ from kresnet import checks
 from kresnet.data import samples
 from kresnet.deploy import lint
 from kresnet.evaluation.intervals import wilson
+from kresnet.graph.inputs import PIXELS, input_range
 from kresnet.graph.memory import at_once
+from kresnet.graph.ranges import RangeCheck
 from kresnet.graph.trace import functional, input_of, producer
 from kresnet.inference.tflite_file import TFLiteFile
 
@@ -116,11 +118,14 @@ def compare(file: Run, model: keras.Model, data: Any = None, *, logits: Run | No
     """
     shape, dtype = tuple(model.inputs[0].shape[1:]), model.inputs[0].dtype
     images_are = "synthetic, with the spectrum of photographs" if data is None else "given"
-    data = _synthetic(shape) if data is None else data
+    wanted = input_range(model)
+    in_range = RangeCheck(None if data is None else wanted, "verify")
+    data = _synthetic(shape, wanted or PIXELS) if data is None else data
     network = (logits_model(model) if logits else None) or model
     images_at_once = functools.cache(functools.partial(at_once, network))
     expected, got, top, labels = [], [], [], []
     for images, classes in track(samples.batches(data, shape, "verify"), "Comparing", transient=True):
+        in_range(images)
         step = max(1, int(images_at_once(images.shape[1:]) * MEMORY_SHARE))
         for start in range(0, len(images), step):
             part = images[start : start + step]
@@ -153,10 +158,12 @@ def compare(file: Run, model: keras.Model, data: Any = None, *, logits: Run | No
     return numbers
 
 
-def _synthetic(shape: tuple[int | None, ...]) -> Iterator[np.ndarray]:
+def _synthetic(shape: tuple[int | None, ...], wanted: tuple[float, float]) -> Iterator[np.ndarray]:
     """Yields the synthetic images in small batches, since making one image takes as much memory as 100 images."""
     for seed in range(IMAGES // 8):
-        yield samples.natural_images(8, tuple(size or OPEN_SIZE for size in shape), seed)
+        images = samples.natural_images(8, tuple(size or OPEN_SIZE for size in shape), seed)
+        low, high = wanted
+        yield images if wanted == PIXELS else np.float32(low + images / 255 * (high - low))
 
 
 def summary(numbers: dict[str, Any]) -> str:

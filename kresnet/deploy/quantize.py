@@ -16,7 +16,9 @@ from kresnet.data import samples
 from kresnet.deploy.lowering import is_unpadded
 from kresnet.deploy.ranges import FUSED, LIMITS, SAME_RANGE, activation_of, fixed_limits, range_groups, source
 from kresnet.graph.fold import NORMS, fold_batch_norm
+from kresnet.graph.inputs import input_range
 from kresnet.graph.memory import in_parts
+from kresnet.graph.ranges import RangeCheck
 from kresnet.graph.rebuild import duplicate, rebuild
 from kresnet.graph.trace import all_layers, trace
 from kresnet.layers.fake_quantize import (
@@ -73,8 +75,10 @@ def quantize_aware(model: keras.Model, calibration: Any = None, *, momentum: flo
     new = _Rewrite(folded, range_momentum).run()
     if calibration is not None:
         batches, split = samples.batches(calibration, model.inputs[0].shape[1:], "calibration"), in_parts(new)
+        in_range = RangeCheck(input_range(model), "calibration", warn=True)  # training will move the ranges
         with observation():
             for images, _ in track(batches, "Calibrating", transient=True):
+                in_range(images)
                 for part in split(images):
                     new(part, training=False)
     return new

@@ -16,7 +16,9 @@ from kresnet.data import samples
 from kresnet.deploy import convert, metadata, proof
 from kresnet.deploy.lowering import in_float32
 from kresnet.deploy.quantize import is_quantize_aware
+from kresnet.graph.inputs import PIXELS, input_range, scales_input
 from kresnet.graph.network import description as kresnet_config
+from kresnet.graph.ranges import RangeCheck
 from kresnet.graph.rebuild import rebuild
 from kresnet.graph.trace import all_layers
 
@@ -101,7 +103,8 @@ def plan(
     shape = _image_shape(model, tflite)
     checks.choice("quantize", quantize, convert.QUANTIZATIONS)
     checks.require(quantize is None or tflite, "Only a .tflite is quantized", quantize=quantize, path=str(path))
-    pixels = convert.takes_pixels(model)
+    wanted = input_range(model)
+    pixels = wanted == PIXELS
     io = checks.choice("io", io or ("uint8" if pixels else "float32"), ("uint8", "float32", "int8"))
     checks.require(io != "int8" or quantize == "int8", 'io="int8" needs quantize="int8"', io=io, quantize=quantize)
     if batch_size == "auto":
@@ -110,6 +113,7 @@ def plan(
     labels = _labels(model, labels)
     if calibration is not None:
         calibration = samples.draw(calibration, CALIBRATION_IMAGES, shape, "calibration")
+        RangeCheck(wanted, "calibration")(calibration)
     checks.require(
         quantize != "int8" or calibration is not None or is_quantize_aware(model),
         'quantize="int8" needs `calibration` images, which show the range of the numbers in the network',
@@ -126,7 +130,7 @@ def plan(
     about = {
         **network,
         "labels": labels,
-        "input": {"name": "image", "dtype": io, "shape": [batch_size, *shape], **_colours(model, shape, pixels)},
+        "input": {"name": "image", "dtype": io, "shape": [batch_size, *shape], **_colours(model, shape, wanted)},
         "output": {"name": convert.output_name(model), "shape": [batch_size, *model.outputs[0].shape[1:]]},
         "format": format,
         "quantize": quantize,
@@ -191,13 +195,17 @@ def _network(model: keras.Model, description: Mapping[str, Any]) -> dict[str, An
     return {"network": model.name, **facts, "parameters": model.count_params(), **description}
 
 
-def _colours(model: keras.Model, shape: tuple[int | None, int | None, int], pixels: bool) -> dict[str, Any]:
-    """Says what an app must feed: pixels, or (pixel - mean) / std if the network's normalization is known."""
+def _colours(
+    model: keras.Model, shape: tuple[int | None, int | None, int], wanted: tuple[float, float] | None
+) -> dict[str, Any]:
+    """Says what an app must feed: numbers of the range that the network scales, or (pixel - mean) / std if it scales
+    nothing and the normalization that it was built with is known."""
     order = {3: "RGB", 1: "grey"}.get(shape[2], f"{shape[2]} channels")
-    if pixels:
-        return {"channels": order, "range": [0, 255], "normalization": "inside: feed pixels as they are"}
+    if wanted is not None:
+        inside = "inside: feed pixels as they are" if wanted == PIXELS else "inside: feed numbers of this range"
+        return {"channels": order, "range": [int(end) for end in wanted], "normalization": inside}
     spec = kresnet_config(model).get("spec", {})
-    if shape[2] == len(spec.get("mean", ())):
+    if shape[2] == len(spec.get("mean", ())) and not scales_input(model):
         mean, std = ([round(255 * value, 3) for value in spec[name]] for name in ("mean", "std"))
         return {"channels": order, "normalization": "(pixel - mean) / std", "mean": mean, "std": std}
     return {"channels": order, "normalization": "unknown: whatever the network was trained with"}

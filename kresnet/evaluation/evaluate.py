@@ -15,6 +15,8 @@ from kresnet.data import images, sources
 from kresnet.data.loading import broken_image, load
 from kresnet.data.samples import class_indices
 from kresnet.evaluation.intervals import wilson
+from kresnet.graph.ranges import RangeCheck
+from kresnet.graph.rebuild import copy_weights
 from kresnet.inference.predictors import Predictor, predictor, preprocessing
 from kresnet.progress import tracked
 
@@ -172,10 +174,18 @@ def evaluate(
             loading |= preprocessing(predictors, size, fraction, interpolation)
             batches = load(data, split, loaded_size, batch_size, shuffle=False, **loading)
 
-    labels, probabilities = [], []
+    labels, probabilities, seen = [], [], 0
     total = getattr(batches, "examples", None)
+    in_range = [RangeCheck(one.input_range, "data") for one in predictors]
     for x, y in _naming_broken_images(tracked(batches, "evaluating", total, verbose)):
-        outputs = [one.run(view) for view in views(np.asarray(x)) for one in predictors]
+        x = np.asarray(x)
+        _check_finite(x, seen, "Images must be finite numbers")
+        for check in in_range:
+            check(x)
+        outputs = [one.run(view) for view in views(x) for one in predictors]
+        for output in outputs:
+            _check_finite(output, seen, "The network gives numbers that are not finite")
+        seen += len(x)
         checks.require(
             len({p.shape for p in outputs}) == 1,
             "The networks of an ensemble must have the same classes",
@@ -187,6 +197,12 @@ def evaluate(
     result = Evaluation(np.concatenate(labels), np.concatenate(probabilities), crops=crops, scales=tuple(scales))
     names = _class_names(result, getattr(batches, "class_names", None), predictors[0].class_names)
     return dataclasses.replace(result, class_names=names)
+
+
+def _check_finite(numbers: np.ndarray, first: int, text: str) -> None:
+    """Refuses numbers that are not finite, by the index of their image; `first` is that of the batch's first."""
+    finite = np.isfinite(numbers).reshape(len(numbers), -1).all(axis=1) if numbers.dtype.kind == "f" else True
+    checks.require(np.all(finite), text, image=first + int(np.argmin(finite)))
 
 
 def _common_size(predictors: Sequence[Predictor], image_size: int | None) -> int:
@@ -276,7 +292,7 @@ def _for_any_size(one: Predictor) -> Predictor:
     )
     image = keras.Input((None, None, one.image_shape[2]), dtype=one.model.inputs[0].dtype)
     clone = keras.models.clone_model(one.model, input_tensors=image)
-    clone.set_weights(one.model.get_weights())
+    copy_weights(one.model, clone)
     return dataclasses.replace(predictor(clone), name=one.name, class_names=one.class_names)
 
 

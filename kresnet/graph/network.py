@@ -7,6 +7,9 @@ from typing import Any
 
 import keras
 
+from kresnet.graph.inputs import input_range
+from kresnet.graph.ranges import RangeCheck, watched
+
 
 @keras.saving.register_keras_serializable(package="kresnet")
 class Network(keras.Model):
@@ -51,6 +54,20 @@ class Network(keras.Model):
         if strides is None:
             raise AttributeError("Only a network built with `features` has `feature_strides`")
         return strides
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """As `keras.Model.fit`; refuses images of another range than the network's first layers are made for.
+
+        Raises:
+            ValueError: if the first batch is plainly of another range; see `kresnet.any_range`.
+        """
+        check = RangeCheck(input_range(self), "x", once=True)
+        try:
+            return super().fit(watched(x, check), *args, **kwargs)
+        except Exception:
+            if check.refusal is not None:  # inside a dataset it became an error of TensorFlow's
+                raise check.refusal from None
+            raise
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"kresnet_config": self.kresnet_config}

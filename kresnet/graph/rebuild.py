@@ -8,12 +8,20 @@ from typing import Any
 import keras
 
 from kresnet.graph.network import like
-from kresnet.graph.trace import producer
+from kresnet.graph.trace import all_layers, producer
 
 
 def duplicate(operation: Any) -> Any:
     """Returns a new layer (or `keras.ops` operation) of the same configuration, its weights not yet set."""
     return type(operation).from_config(operation.get_config())
+
+
+def copy_weights(original: keras.layers.Layer, copied: keras.layers.Layer) -> None:
+    """Gives a layer, or a model, the weights of another of the same kind."""
+    copied.set_weights([keras.ops.convert_to_numpy(weight) for weight in original.weights])
+    for layer in (copied, *all_layers(copied)):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # an adapted one computes with constants that it makes of its weights
 
 
 def rebuild(
@@ -46,5 +54,5 @@ def rebuild(
     for key, copied in copies.items():
         weights = getattr(originals[key], "weights", [])
         if type(copied) is type(originals[key]) and weights and len(copied.weights) == len(weights):
-            copied.set_weights([keras.ops.convert_to_numpy(weight) for weight in weights])
+            copy_weights(originals[key], copied)
     return copies, new

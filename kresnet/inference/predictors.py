@@ -14,7 +14,10 @@ import numpy as np
 
 from kresnet import checks
 from kresnet.data import augment, images
+from kresnet.graph.inputs import input_range
 from kresnet.graph.network import description
+from kresnet.graph.outputs import output_kind, say_of_two
+from kresnet.graph.ranges import RangeCheck
 
 # Files in the folder of a run: its options, and the best checkpoint.
 CONFIG, BEST = "config.json", "best.keras"
@@ -32,6 +35,7 @@ class Predictor:
         model: the Keras model; None if it is stored in another form.
         crop_fraction, interpolation: how its images are to be cropped and resized, as in `kresnet.data.load`; None
             where that is not known.
+        input_range: lowest and highest number of its images; None where that is not known.
     """
 
     run: Callable[[np.ndarray], np.ndarray]
@@ -41,6 +45,7 @@ class Predictor:
     model: keras.Model | None = None
     crop_fraction: float | None = None
     interpolation: str | None = None
+    input_range: tuple[float, float] | None = None
 
 
 def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
@@ -58,16 +63,16 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
         ValueError: if there is no such file, or it is none of these.
     """
     if isinstance(model, keras.Model):
-        run = model.predict_on_batch
         told = description(model)
         names = told.get("labels")
         return Predictor(
-            lambda x: np.asarray(run(x), "float32"),
+            _probabilities(model.predict_on_batch, output_kind(model)),
             tuple(model.input_shape[1:]),
             tuple(names) if names else None,
             model.name,
             model,
             **_preprocessing(told),
+            input_range=input_range(model),
         )
     path = Path(model)
     checks.require(path.exists(), "There is no such file", model=str(model))
@@ -76,7 +81,8 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
 
         lite = TFLiteFile(path, threads=os.cpu_count() or 1)
         names = tuple(lite.labels) if lite.labels else None
-        return Predictor(lite, lite.image_shape, names, str(path), **_written(path.with_suffix(".json")))
+        written = _written(path.with_suffix(".json"))
+        return Predictor(_probabilities(lite, written.pop("gives")), lite.image_shape, names, str(path), **written)
     if (path / CONFIG).exists():
         config = json.loads((path / CONFIG).read_text())
         best, names = predictor(path / BEST), config.get("class_names")
@@ -107,7 +113,34 @@ def _saved_model(path: Path) -> Predictor:
         return next(iter(serve(**{name: tf.cast(x, spec.dtype)}).values())).numpy()
 
     run.keep = loaded  # which owns the variables
-    return Predictor(run, tuple(spec.shape[1:]), None, str(path), **_written(path / "description.json"))
+    written = _written(path / "description.json")
+    return Predictor(_probabilities(run, written.pop("gives")), tuple(spec.shape[1:]), None, str(path), **written)
+
+
+def _probabilities(run: Callable[[np.ndarray], Any], gives: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns a function from images to probabilities of each class, (n, classes), float32.
+
+    Args:
+        run: from images to what the network gives.
+        gives: "softmax", "sigmoid" or "logits". Logits of several classes are taken to be those of a softmax, and a
+            single number to be that of class 1 of 0 and 1.
+    """
+
+    def probabilities(x: np.ndarray) -> np.ndarray:
+        outputs = np.asarray(run(x), "float32")
+        if outputs.ndim != 2:
+            return outputs
+        if outputs.shape[1] == 1:
+            say_of_two()
+        if gives == "logits":
+            # Of one number, the other class's logit is 0.
+            outputs = np.concatenate([0 * outputs, outputs], 1) if outputs.shape[1] == 1 else outputs
+            powers = np.exp(outputs - outputs.max(1, keepdims=True))
+            return powers / powers.sum(1, keepdims=True)
+        return np.concatenate([1 - outputs, outputs], 1) if outputs.shape[1] == 1 else outputs
+
+    probabilities.keep = run
+    return probabilities
 
 
 def _preprocessing(told: dict[str, Any]) -> dict[str, Any]:
@@ -115,14 +148,19 @@ def _preprocessing(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def _written(path: Path) -> dict[str, Any]:
-    """Returns what a description that `export` wrote says of cropping and resizing; {} where there is none."""
+    """Returns what a description that `export` wrote says of a file's images, and as "gives", of its outputs."""
     if not path.exists():
-        return {}
+        return {"gives": "softmax"}
     try:
         told = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is not a complete description: {error}. Received: {str(path)!r}") from None
-    return _preprocessing(told) if isinstance(told, dict) else {}  # a list is another program's
+    if not isinstance(told, dict):  # another program's
+        return {"gives": "softmax"}
+    image, output = (told[name] if isinstance(told.get(name), dict) else {} for name in ("input", "output"))
+    ends = image.get("range")
+    gives = "logits" if output.get("name") == "logits" else "softmax"
+    return _preprocessing(told) | {"gives": gives, "input_range": tuple(ends) if ends else None}
 
 
 def preprocessing(
@@ -194,6 +232,7 @@ def predict(
     def window(height: int, width: int) -> images.Box:
         return tuple(map(int, policy.window(height, width, None)))
 
+    in_range = RangeCheck(network.input_range, "files")
     for file in files:
         try:
             data = Path(file).read_bytes()
@@ -203,7 +242,9 @@ def predict(
             image = policy.whole(images.decode(data, str(file)))
         else:
             image = images.decode(data, str(file), window, size)
-        probabilities = network.run(images.resize(image, size, channels)[None])[0]
+        image = images.resize(image, size, channels)
+        in_range(image)
+        probabilities = network.run(image[None])[0]
         names = network.class_names or [str(i) for i in range(len(probabilities))]
         likeliest = np.argsort(-probabilities, kind="stable")[:top]
         yield str(file), [(names[i], float(probabilities[i])) for i in likeliest]

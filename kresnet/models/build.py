@@ -67,6 +67,13 @@ def build(
     ends.check_classifier_activation(classifier_activation)
     has_head = bool(include_top and not features)
     checks.require(
+        not (has_head and classes == 1 and classifier_activation == "softmax"),
+        'The softmax of a single class is always 1. For two classes, 0 and 1, give classifier_activation="sigmoid", or '
+        "classes=2",
+        classes=classes,
+        classifier_activation=classifier_activation,
+    )
+    checks.require(
         not auxiliary or (has_head and family.auxiliary is not None),
         "`auxiliary` is for families that have auxiliary classifiers, and with the top",
         auxiliary=auxiliary,

@@ -169,9 +169,9 @@ class Recipe:
             return RMSprop(**common, rho=self.rho, momentum=self.momentum, epsilon=self.epsilon)
         return Lamb(**common, epsilon=self.epsilon)
 
-    def loss(self) -> keras.losses.Loss:
-        """Returns the loss, which takes class indices and soft labels."""
-        return Crossentropy(self.label_smoothing, self.binary)
+    def loss(self, from_logits: bool = False) -> keras.losses.Loss:
+        """Returns the loss, which takes class indices and soft labels, and probabilities or logits."""
+        return Crossentropy(self.label_smoothing, self.binary, from_logits)
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
         """Returns the callbacks that are part of the recipe: for the "plateau" schedule, and for the moving average."""

@@ -64,7 +64,7 @@ def write_report(
     def pictures(indices: np.ndarray) -> np.ndarray:
         """Returns the images of these indices. Reads the data again, since all images may not fit in memory."""
         found, start = {}, 0
-        for x, y in validation_data:
+        for x, y, *_ in validation_data:
             y = class_indices(y)
             for i in np.flatnonzero(np.isin(np.arange(start, start + len(y)), indices)):
                 found[start + i] = np.asarray(x[i])

@@ -15,8 +15,9 @@ import numpy as np
 from kresnet import checks
 from kresnet.data import images
 from kresnet.data.loading import broken_image, load, without_tuning
+from kresnet.graph.outputs import output_kind
 from kresnet.training import callbacks as own_callbacks
-from kresnet.training import losses, network, recipes, run, transfer
+from kresnet.training import inputs, losses, network, recipes, run, transfer
 from kresnet.training.recipe import Recipe
 
 
@@ -32,6 +33,7 @@ def train(
     freeze: str | bool | None = False,
     freeze_epochs: int | None = None,
     layer_decay: float = 1.0,
+    class_weight: Mapping[int, float] | str | None = None,
     precision: str | None = None,
     jit_compile: bool | str = "auto",
     seed: int = 0,
@@ -54,8 +56,10 @@ def train(
         model: the registry key of a network, which is built here for the images, with the fields that the recipe sets;
             or a model of one input and one output, (batch, classes) probabilities, which is trained as it is.
         data: a source of `kresnet.data.load`, such as "digits", a folder or "tfds:cifar10", whose "train" and
-            "validation" splits are loaded as the recipe says. Or a `tf.data.Dataset` of batches of (images, labels),
-            used as it is; it must know its length.
+            "validation" splits are loaded as the recipe says. Or a `tf.data.Dataset` of batches of (images, labels) or
+            (images, labels, weights of the images), used as it is; it must know its length. Its labels are class
+            indices or shares, and are checked before each step; its images must be of the range that the network is
+            made for (see `kresnet.any_range`).
         recipe: a recipe of `kresnet.recipes`, or its name, such as "bag-of-tricks".
         out: the folder of the run; it must not hold a run already.
         validation_data: a `tf.data.Dataset` to validate with. Default: the "validation" split of the source.
@@ -68,6 +72,8 @@ def train(
             Callbacks begin to train twice then; one that stops training ends the run in either phase.
         layer_decay: in (0, 1]; a block's learning rate is the next one's times this, and the classifier's is the
             recipe's (Bao et al. 2022, arXiv:2106.08254, appendix).
+        class_weight: by what to multiply the losses of each class: "balanced", by the inverse of its number of images,
+            or a mapping from class indices to numbers of at least 0.
         precision: for a key: "float32", "mixed_bfloat16" or "mixed_float16" (the classifier stays in float32).
             Default: Keras's own policy.
         jit_compile: as in `model.compile`; "auto" compiles with XLA on a GPU, and always on JAX.
@@ -93,8 +99,8 @@ def train(
     """
     base = recipes.get(recipe)
     source = str(data) if isinstance(data, str | os.PathLike) else None
-    first_labels = _first_labels(data) if source is None else None
-    recipe, batch_size = _with_overrides(base, overrides, first_labels)
+    first = inputs.first_batch(data, "data") if source is None else None
+    recipe, batch_size = _with_overrides(base, overrides, None if first is None else first[1])
     checks.integer("seed", seed, 0)
     keras.utils.set_random_seed(seed)
     if deterministic:
@@ -102,7 +108,9 @@ def train(
     folder = Path(out)
     checks.require(not run.is_run(folder), f"{folder} holds a run already", out=str(out))
 
-    size = network.image_size(model, recipe)
+    size, own_validation = network.image_size(model, recipe), validation_data is not None
+    if isinstance(validation_data, tuple):  # arrays
+        validation_data = inputs.batched(validation_data, batch_size)
     if source is not None:
         options = {"seed": seed, "split_seed": split_seed, "on_error": on_error, "data_dir": data_dir}
         data, validation_data = _load(source, recipe, size, batch_size, validation_data, options)
@@ -116,9 +124,16 @@ def train(
         checks.require(not model_fields, "`model_fields` are for networks built by key", model_fields=model_fields)
         network.check(model, class_names, weights, precision)
     classes = model.output_shape[-1]
-    if first_labels is not None:
-        _check_labels(first_labels, classes)
-
+    fed = {"data": data, "validation_data": validation_data}
+    own = {"data": data} if source is None else {}
+    own |= {"validation_data": validation_data} if own_validation else {}
+    fed |= inputs.checked(model, recipe.binary, {} if first is None else {"data": first}, own)
+    weighted = inputs.class_weights(class_weight, data, classes)
+    checks.require(
+        weighted is None or len(data.element_spec) == 2,
+        "`data` has weights of its own",
+        class_weight=class_weight,
+    )
     steps = _steps_per_epoch(data, batch_size)
     epochs = max(1, -(-recipe.total_steps(steps, batch_size) // steps))
     _check_phases(epochs, freeze, freeze_epochs)
@@ -152,17 +167,22 @@ def train(
     run.write_config(folder, config)
     all_callbacks = [*_callbacks(recipe, data, batch_size, folder, verbose), *callbacks]
     pause = [transfer.Pause(freeze_epochs)] if freeze_epochs else []
-    compiled = {"loss": recipe.loss(), "metrics": losses.metrics(classes), "jit_compile": jit_compile}
+    from_logits = output_kind(model) == "logits"
+    compiled = {
+        "loss": recipe.loss(from_logits),
+        "metrics": losses.metrics(classes, from_logits),
+        "jit_compile": jit_compile,
+    }
     optimizer = recipe.optimizer_for(steps, batch_size, rates)
     model.compile(optimizer, **compiled)
-    history = _fit(model, data, validation_data, epochs, [*all_callbacks, *pause])
+    history = _fit(model, fed, epochs, [*all_callbacks, *pause], weighted)
     if pause and pause[0].reached:
         transfer.freeze(model, False)
         before, optimizer = optimizer, recipe.optimizer_for(steps, batch_size, rates)
         optimizer.build(model.trainable_variables)
         optimizer.go_on_from(before)
         model.compile(optimizer, **compiled)
-        history = _fit(model, data, validation_data, epochs, all_callbacks, history)
+        history = _fit(model, fed, epochs, all_callbacks, weighted, history)
     if with_report and validation_data is not None:
         run.write_report(folder, validation_data, history.history, config, verbose)
     return history
@@ -209,32 +229,33 @@ def _callbacks(
 
 def _fit(
     model: keras.Model,
-    data: Any,
-    validation_data: Any,
+    fed: dict[str, Any],
     epochs: int,
     callbacks: list[keras.callbacks.Callback],
+    class_weight: dict[int, float] | None,
     so_far: keras.callbacks.History | None = None,
 ) -> keras.callbacks.History:
-    """Calls `fit`, which goes on from an earlier history; a broken image becomes a `ValueError` of one line."""
+    """Calls `fit`, which goes on from an earlier history; what the data are refused for becomes a `ValueError`."""
     if so_far is not None:
         for logger in callbacks:
             if isinstance(logger, keras.callbacks.CSVLogger):
                 logger.append = True
     try:
         history = model.fit(
-            without_tuning(data),
-            validation_data=without_tuning(validation_data),
+            without_tuning(fed["data"]),
+            validation_data=without_tuning(fed["validation_data"]),
             epochs=epochs,
             initial_epoch=len(so_far.epoch) if so_far else 0,
             callbacks=callbacks,
+            class_weight=class_weight,
             verbose=0,
             shuffle=False,
         )
     except Exception as error:
-        broken = broken_image(error)
-        if broken is None:
+        refused = inputs.refused_labels(error) or broken_image(error)
+        if refused is None:
             raise
-        raise ValueError(broken) from None
+        raise ValueError(refused) from None
     if so_far is not None:
         history.epoch[:0] = so_far.epoch
         history.history = {name: so_far.history.get(name, []) + values for name, values in history.history.items()}
@@ -278,28 +299,6 @@ def _steps_per_epoch(data: Any, batch_size: int) -> int:
     examples = getattr(data, "examples", None)
     checks.require(examples, "`data` must know its length; see tf.data.experimental.assert_cardinality", data=data)
     return max(1, examples // batch_size)
-
-
-def _first_labels(dataset: Any) -> np.ndarray:
-    """Returns the labels of the first batch of a dataset, after checking that it is one of (images, labels)."""
-    spec = getattr(dataset, "element_spec", None)
-    ok = isinstance(spec, tuple) and len(spec) == 2 and getattr(spec[0], "shape", None) is not None
-    checks.require(ok, "`data` must be a source's name or a tf.data.Dataset of (images, labels)", data=dataset)
-    labels = next((np.asarray(labels) for _, labels in dataset.take(1)), ())
-    checks.require(len(labels) > 0, "There are no images", data=dataset)
-    return labels
-
-
-def _check_labels(labels: np.ndarray, classes: int) -> None:
-    """Refuses labels out of range, which XLA would turn into a NaN without an error."""
-    if labels.ndim == 1 or labels.shape[-1] == 1:
-        ok = labels.min() >= 0 and labels.max() < classes
-        checks.require(ok, f"Labels must be in 0 to {classes - 1}", label=int(labels.max()))
-    else:
-        ok = labels.shape[-1] == classes
-        checks.require(
-            ok, "The network and the labels must have the same classes", network=classes, labels=labels.shape[-1]
-        )
 
 
 def _use_deterministic_operations() -> None:

@@ -1,0 +1,175 @@
+"""What a run is fed: its batches looked at before the step that would use them, and the weights of its classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from kresnet import checks
+from kresnet.data.samples import class_indices
+from kresnet.graph.inputs import input_range
+from kresnet.graph.ranges import RangeCheck
+
+_REFUSED = re.compile(r"assertion failed: \[(Labels .*? Received: .*?)\]")
+
+
+def first_batch(dataset: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns images and labels of the first batch of a `tf.data.Dataset`.
+
+    Raises:
+        ValueError: if it is none of (images, labels) or (images, labels, weights) in batches, or is empty.
+    """
+    spec = getattr(dataset, "element_spec", None)
+    ok = isinstance(spec, tuple) and len(spec) in (2, 3) and getattr(spec[0], "shape", None) is not None
+    checks.require(ok, f"`{name}` must be a source's name or a tf.data.Dataset of (images, labels)", **{name: dataset})
+    checks.require(
+        spec[0].shape.rank == 4,
+        f"`{name}` must hold batches of images, (batch, height, width, channels); see `Dataset.batch`",
+        images=tuple(spec[0].shape),
+    )
+    batch = next(iter(dataset.take(1)), None)
+    checks.require(batch is not None and len(batch[1]) > 0, "There are no images", **{name: dataset})
+    return np.asarray(batch[0]), np.asarray(batch[1])
+
+
+def batched(arrays: tuple[Any, ...], batch_size: int) -> Any:
+    """Returns arrays of (images, labels) or (images, labels, weights) as a `tf.data.Dataset` of batches."""
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size)
+
+
+def checked(
+    model: keras.Model, several: bool, seen: Mapping[str, tuple[np.ndarray, np.ndarray]], datasets: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns a user's datasets, whose labels are checked from now on, after a look at their first batches.
+
+    Args:
+        model: the network.
+        several: as in `with_checked_labels`.
+        seen: first images and labels that were read already, by the names of their arguments.
+        datasets: by the names of their arguments; the training data first.
+
+    Raises:
+        ValueError: if images are not of the range that the network is made for, or of different ranges, or a label
+            cannot be right.
+    """
+    wanted, classes, sizes, found = input_range(model), model.output_shape[-1], {}, {}
+    for name, data in datasets.items():
+        images, labels = seen[name] if name in seen else first_batch(data, name)
+        RangeCheck(wanted, name)(images)
+        sizes[name] = float(np.abs(images.astype("float32")).max())
+        found[name] = with_checked_labels(data, classes, several, name)
+        check_labels(labels, classes, several, name)
+    alike = len(sizes) < 2 or not min(sizes.values()) or max(sizes.values()) / min(sizes.values()) < 20
+    checks.require(alike, "Training and validation images have different ranges; their largest numbers", **sizes)
+    return found
+
+
+def check_labels(labels: np.ndarray, classes: int, several: bool, name: str) -> None:
+    """Refuses a batch's labels as `with_checked_labels` does.
+
+    Raises:
+        ValueError: if one cannot be right.
+    """
+    import tensorflow as tf
+
+    try:
+        list(with_checked_labels(tf.data.Dataset.from_tensors((0, labels)), classes, several, name))
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(refused_labels(error) or str(error)) from None
+
+
+def with_checked_labels(dataset: Any, classes: int, several: bool, name: str) -> Any:
+    """Returns the dataset, whose iteration ends with an error at the first batch with a label that cannot be right.
+
+    XLA would turn it into a NaN, or into a wrong class, without a word. What it takes is to compare a few numbers.
+
+    Args:
+        dataset: a `tf.data.Dataset` of batches of (images, labels, ...).
+        classes: of the network; 1 where its only output is the probability of class 1 of 0 and 1.
+        several: whether an image may have several classes, as with a sigmoid for each: its shares need not sum to 1.
+        name: of the argument, for the error.
+    """
+    import tensorflow as tf
+
+    labels = dataset.element_spec[1]
+    checks.require(
+        isinstance(labels, tf.TensorSpec)
+        and (labels.dtype.is_floating or labels.dtype.is_integer or labels.dtype == bool),
+        f"Labels in `{name}` must be numbers",
+        labels=labels,
+    )
+    columns = labels.shape[-1] if labels.shape.rank == 2 else 1
+    checks.require(
+        columns in (1, classes),
+        "The network and the labels must have the same classes",
+        network=classes,
+        labels=columns,
+    )
+    shares = columns > 1
+    highest = max(1, classes - 1)
+
+    def check(index: Any, batch: tuple[Any, ...]) -> tuple[Any, ...]:
+        values = tf.cast(batch[1], tf.float64)
+        if shares:
+            total = tf.reduce_sum(values, axis=-1)
+            wrong = tf.reduce_any(~((values >= 0) & (values <= 1)), axis=-1)
+            wrong = wrong if several else wrong | ~(tf.abs(total - 1) < 1e-3)
+            text = "shares in 0 to 1" if several else "shares in 0 to 1 that sum to 1"
+        else:
+            values = tf.reshape(values, [-1])
+            whole = (values == tf.floor(values)) | (classes == 1)
+            wrong, text = ~((values >= 0) & (values <= highest) & whole), f"whole numbers in 0 to {highest}"
+        bad = tf.boolean_mask(values, wrong)[:1]
+        said = tf.strings.format(
+            f"Labels in `{name}` must be {text}. Received: label={{}}, batch={{}}, counted from 0", (bad, index)
+        )
+        with tf.control_dependencies([tf.debugging.Assert(~tf.reduce_any(wrong), [said], summarize=20)]):
+            return tf.nest.map_structure(tf.identity, batch)
+
+    return dataset.enumerate().map(check)
+
+
+def refused_labels(error: BaseException) -> str | None:
+    """Returns what `with_checked_labels` said, if that is what an error of TensorFlow's is about."""
+    found = _REFUSED.search(str(error).replace("\n", " "))
+    return found[1] if found else None
+
+
+def class_weights(wanted: Mapping[int, float] | str | None, data: Any, classes: int) -> dict[int, float] | None:
+    """Returns what each class's losses are multiplied by, for `fit`.
+
+    Args:
+        wanted: "balanced", so that each class counts alike and the weights are 1 on average over the images; or a
+            number of at least 0 for each class, by its index, 1 where none is given.
+        data: the training data, a `tf.data.Dataset`; read once for "balanced" unless its labels are known.
+        classes: of the network.
+
+    Raises:
+        ValueError: if there is no such class, or a class has no images.
+    """
+    if wanted is None:
+        return None
+    classes = max(2, classes)
+    if wanted == "balanced":
+        known = getattr(data, "labels", None)
+        if known is None:
+            known = np.concatenate([class_indices(batch[1]) for batch in data.as_numpy_iterator()])
+        counts = np.bincount(np.asarray(known, "int64"), minlength=classes)
+        checks.require(counts.all(), 'class_weight="balanced" needs images of every class', images=counts.tolist())
+        return {index: float(counts.sum() / (classes * count)) for index, count in enumerate(counts)}
+    ok = isinstance(wanted, Mapping) and all(
+        isinstance(index, int | np.integer) and 0 <= index < classes and float(weight) >= 0
+        for index, weight in wanted.items()
+    )
+    checks.require(
+        ok,
+        f'`class_weight` must be "balanced", or map classes, 0 to {classes - 1}, to numbers of at least 0',
+        class_weight=wanted,
+    )
+    return dict.fromkeys(range(classes), 1.0) | {int(index): float(weight) for index, weight in wanted.items()}

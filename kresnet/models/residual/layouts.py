@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kresnet.weights import keras_applications
-from kresnet.weights.forms import Form
+from kresnet.weights.forms import DENSE_AS_CONVOLUTION, Form
 from kresnet.weights.layout import BLOCK, Layout
 
 _DEEP_STEM = {"stem_conv1": "conv1.0", "stem_norm1": "conv1.1", "stem_conv2": "conv1.3", "stem_norm2": "conv1.4"}
@@ -83,6 +83,7 @@ RESNETV2 = Layout(
         "head_norm": "norm",
         "predictions": "head.fc",
     },
+    forms={"predictions": DENSE_AS_CONVOLUTION},
     fits=lambda spec: spec.preactivation,
 )
 # What many hold who trained on CIFAR with the code of github.com/akamaster/pytorch_resnet_cifar10 and

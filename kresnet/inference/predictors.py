@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from kresnet import checks
 from kresnet.data import augment, images
 from kresnet.graph.network import description
+from kresnet.inference import preprocessing
 
 # Files in the folder of a run: its options, and the best checkpoint.
 CONFIG, BEST = "config.json", "best.keras"
@@ -67,7 +67,7 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
             tuple(names) if names else None,
             model.name,
             model,
-            **_preprocessing(told),
+            **preprocessing.told(told),
         )
     path = Path(model)
     checks.require(path.exists(), "There is no such file", model=str(model))
@@ -76,7 +76,7 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
 
         lite = TFLiteFile(path, threads=os.cpu_count() or 1)
         names = tuple(lite.labels) if lite.labels else None
-        return Predictor(lite, lite.image_shape, names, str(path), **_written(path.with_suffix(".json")))
+        return Predictor(lite, lite.image_shape, names, str(path), **preprocessing.written(path.with_suffix(".json")))
     if (path / CONFIG).exists():
         config = json.loads((path / CONFIG).read_text())
         best, names = predictor(path / BEST), config.get("class_names")
@@ -107,53 +107,7 @@ def _saved_model(path: Path) -> Predictor:
         return next(iter(serve(**{name: tf.cast(x, spec.dtype)}).values())).numpy()
 
     run.keep = loaded  # which owns the variables
-    return Predictor(run, tuple(spec.shape[1:]), None, str(path), **_written(path / "description.json"))
-
-
-def _preprocessing(told: dict[str, Any]) -> dict[str, Any]:
-    return {name: told.get(name) for name in ("crop_fraction", "interpolation")}
-
-
-def _written(path: Path) -> dict[str, Any]:
-    """Returns what a description that `export` wrote says of cropping and resizing; {} where there is none."""
-    if not path.exists():
-        return {}
-    try:
-        told = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not a complete description: {error}. Received: {str(path)!r}") from None
-    return _preprocessing(told) if isinstance(told, dict) else {}  # a list is another program's
-
-
-def preprocessing(
-    networks: Sequence[Predictor], size: int, crop_fraction: float | None = None, interpolation: str | None = None
-) -> dict[str, Any]:
-    """Returns how the images of these networks are to be cropped and resized.
-
-    Args:
-        networks: one, or the members of an ensemble.
-        size: height and width of their input in pixels.
-        crop_fraction, interpolation: go before what the networks say of themselves.
-
-    Returns:
-        "crop_fraction" and "interpolation", as `kresnet.data.load` takes them.
-
-    Raises:
-        ValueError: if the networks want different ones, or one that does not exist.
-    """
-    given = {"crop_fraction": crop_fraction, "interpolation": interpolation}
-    defaults = {"crop_fraction": images.central_share(size), "interpolation": None}
-    for name in [name for name, value in given.items() if value is None]:
-        wanted = [(one.name, getattr(one, name) or defaults[name]) for one in networks]
-        checks.require(
-            all(value == wanted[0][1] for _, value in wanted),
-            f"The networks want their images cropped or resized differently: give `{name}`",
-            **{name: wanted},
-        )
-        given[name] = wanted[0][1]
-    checks.number("crop_fraction", given["crop_fraction"], 0.01, 1.0001, "a fraction in (0, 1]")
-    checks.choice("interpolation", given["interpolation"], (None, *images.INTERPOLATIONS))
-    return given
+    return Predictor(run, tuple(spec.shape[1:]), None, str(path), **preprocessing.written(path / "description.json"))
 
 
 def predict(
@@ -189,7 +143,7 @@ def predict(
     height, width, channels = network.image_shape
     size = height or image_size
     checks.require(size is not None and width in (None, size), "Give the square `image_size`", image_size=image_size)
-    policy = augment.policy(None, size, **preprocessing([network], size, crop_fraction, interpolation))
+    policy = augment.policy(None, size, **preprocessing.wanted([network], size, crop_fraction, interpolation))
 
     def window(height: int, width: int) -> images.Box:
         return tuple(map(int, policy.window(height, width, None)))

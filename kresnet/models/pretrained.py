@@ -30,10 +30,16 @@ def checkpoint(key: str, weights: Any, origin: str | None, spec: Spec) -> Checkp
     Raises:
         ValueError: if there are no such weights, or `origin` is unknown.
     """
+    named = weights.source if isinstance(weights, Checkpoint) else weights if pretrained.is_name(weights) else None
+    checks.require(
+        named is None or origin is None,
+        "`weights_origin` is for files: these weights say themselves what they are of",
+        weights=named,
+        weights_origin=origin,
+    )
     if isinstance(weights, Checkpoint):
         return weights
-    if pretrained.is_name(weights):
-        checks.require(origin is None, "`weights_origin` is for files", weights=weights, weights_origin=origin)
+    if named is not None:
         return pretrained.by_name(key, weights)
     checks.require(
         isinstance(weights, str | os.PathLike),

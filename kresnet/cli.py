@@ -61,12 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--labels", metavar="FILE", help="one class a line (default: those inside the .tflite)")
     command.add_argument("--port", type=int, default=8000, help="of 127.0.0.1; 0: any that is free (default: 8000)")
     command.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    command.add_argument(
-        "--crop-fraction",
-        type=float,
-        metavar="SHARE",
-        help="of a picture that is shown to the network (default: as in evaluation)",
-    )
+    _preprocessing_arguments(command)
     command.add_argument("--open", action="store_true", dest="open_browser", help="open the page in the browser")
     command.set_defaults(run=_demo)
     options = parser.parse_args(arguments)
@@ -207,24 +202,10 @@ def _cost(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     from kresnet.training.train import train
 
-    fields = {
-        name: getattr(options, name)
-        for name in ("epochs", "batch_size", "learning_rate", "image_size")
-        if hasattr(options, name)
-    }
-    fields |= _fields(options.set)
-    names = (
-        "out",
-        "weights",
-        "freeze",
-        "freeze_epochs",
-        "layer_decay",
-        "precision",
-        "seed",
-        "split_seed",
-        "deterministic",
-        "on_error",
-    )
+    given = [name for name in ("epochs", "batch_size", "learning_rate", "image_size") if hasattr(options, name)]
+    fields = {name: getattr(options, name) for name in given} | _fields(options.set)
+    names = ("out", "weights", "freeze", "freeze_epochs", "layer_decay", "precision", "seed", "split_seed")
+    names += ("deterministic", "on_error")
     settings = {name: getattr(options, name) for name in names}
     model_fields = _fields(options.model)
     train(options.key, options.data, options.recipe, model_fields=model_fields, **settings, **fields)
@@ -278,6 +259,7 @@ def _export(options: argparse.Namespace) -> int:
     from kresnet.data.loading import load
     from kresnet.deploy import proof
     from kresnet.deploy.export import description_of, export
+    from kresnet.inference import preprocessing
     from kresnet.inference.predictors import predictor
 
     found = predictor(options.model)
@@ -286,9 +268,13 @@ def _export(options: argparse.Namespace) -> int:
     names = ("quantize", "io", "batch_size", "tolerance", "agreement")
     settings = {name: getattr(options, name) for name in names if hasattr(options, name)}
     if options.data:
-        settings["verify"] = load(options.data, "validation", found.image_shape[0])
+        size = found.image_shape[0]
+        if size is None:
+            raise ValueError(f"`--data` is for networks of a fixed size. Received: input_shape={found.image_shape}")
+        wanted = preprocessing.wanted([found], size)
+        settings["verify"] = load(options.data, "validation", size, **wanted)
         if options.quantize == "int8":
-            settings["calibration"] = load(options.data, "train", found.image_shape[0], drop_remainder=False)
+            settings["calibration"] = load(options.data, "train", size, drop_remainder=False, **wanted)
     labels = Path(options.labels).read_text().splitlines() if options.labels else found.class_names
     path = export(found.model, options.out, labels=labels, **settings)
     print(proof.summary(json.loads(description_of(path).read_text())["proof"]))
@@ -307,6 +293,6 @@ def _check_data(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from kresnet.inference.demo import serve
 
-    names = ("labels", "port", "threads", "crop_fraction", "open_browser")
+    names = ("labels", "port", "threads", "crop_fraction", "interpolation", "open_browser")
     serve(options.file, **{name: getattr(options, name) for name in names})
     return 0

@@ -2,9 +2,10 @@
 
     python tools/pretrained_table.py timm_weights.csv
 
-in a Python that has torchvision, whose own table gives its files' addresses (with the start of each file's SHA-256) and
-settings. The CSV has a row for each network and timm checkpoint whose names and shapes fit; kept are those that some
-arguments make the same function. Run it again for a new timm or torchvision.
+in a Python that has torchvision and timm, whose own tables give the addresses of the files that are on no hub (with the
+start of each file's SHA-256) and torchvision's settings. The CSV has a row for each network and timm checkpoint whose
+names and shapes fit; kept are those that some arguments make the same function. Run it again for a new timm or
+torchvision.
 """
 
 import csv
@@ -20,7 +21,8 @@ if not hasattr(torch.ops.torchvision, "nms"):  # a torchvision installed without
     torchvision_operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     torchvision_operators.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
-from torchvision.models import get_model_weights  # noqa: E402 (after its operators)
+from timm.models import get_pretrained_cfg  # noqa: E402 (after torchvision's operators)
+from torchvision.models import get_model_weights  # noqa: E402
 
 FILE = pathlib.Path(__file__).parent.parent / "kresnet" / "weights" / "pretrained.csv"
 COLUMNS = (
@@ -36,7 +38,8 @@ NONCOMMERCIAL = re.compile(r"-nc-|non-?commercial", re.IGNORECASE)
 def timm_row(row: dict[str, str]) -> dict[str, str]:
     architecture, _, tag = row["checkpoint"].partition(".")
     tag = tag if not architecture.startswith(("tf_", "legacy_")) else f"{architecture.partition('_')[0]}_{tag}"
-    return common(row) | {"tag": tag, "source": "timm", "place": row["hf_hub_id"], "architecture": architecture}
+    place = row["hf_hub_id"] or get_pretrained_cfg(row["checkpoint"]).url
+    return common(row) | {"tag": tag, "source": "timm", "place": place, "architecture": architecture}
 
 
 def torchvision_row(row: dict[str, str]) -> dict[str, str]:

@@ -22,6 +22,9 @@ SMALL = 64
 # Decoding takes three bytes per pixel, and a file of a few kilobytes can unpack to gigabytes (a decompression bomb).
 PIXEL_LIMIT = 100_000_000
 
+# As TensorFlow weighs red, green and blue in a grey pixel.
+_GREY = np.float32([[0.2989], [0.587], [0.114]])
+
 Box = tuple[int, int, int, int]  # top, left, height, width in pixels
 Window = Callable[[int, int], Box]  # the box to cut out of an image of this height and width
 
@@ -135,24 +138,34 @@ def _decode_other(image, box: Box, factor: int) -> np.ndarray:
     return np.asarray(image.reduce(factor, corners) if factor > 1 else image.crop(corners))
 
 
-def resize(pixels: np.ndarray, size: int, channels: int = 3) -> np.ndarray:
-    """Resizes an image bilinearly, as training does.
+def resize(pixels: np.ndarray, size: int | tuple[int, int], channels: int = 3) -> np.ndarray:
+    """Resizes an image bilinearly, as `tf.image.resize` does in training.
 
     Args:
         pixels: (height, width, 1 or 3), 0 to 255.
-        size: height and width of the result in pixels.
+        size: height and width of the result in pixels: one number for both, or each.
         channels: 1 converts RGB to grey.
 
     Returns:
-        uint8 (size, size, channels).
+        uint8 (height, width, channels).
     """
-    import tensorflow as tf
+    height, width = (size, size) if isinstance(size, int) else size
+    resized = _interpolated(_interpolated(pixels.astype("float32"), width, 1), height, 0)
+    if channels == 1 and pixels.shape[2] == 3:
+        resized = resized @ _GREY
+    return np.rint(resized).astype("uint8")
 
-    with tf.device("CPU"):
-        resized = tf.image.resize(pixels, (size, size))
-        if channels == 1 and pixels.shape[2] == 3:
-            resized = tf.image.rgb_to_grayscale(resized)
-        return tf.cast(tf.round(resized), tf.uint8).numpy()
+
+def _interpolated(pixels: np.ndarray, size: int, axis: int) -> np.ndarray:
+    """Resizes an axis: each new pixel lies between the centres of the two nearest old ones."""
+    old = pixels.shape[axis]
+    if old == size:
+        return pixels
+    places = (np.arange(size, dtype="float32") + np.float32(0.5)) * np.float32(old / size) - np.float32(0.5)
+    below = np.floor(places)
+    share = (places - below).reshape([-1 if i == axis else 1 for i in range(3)])
+    first, second = (pixels.take(np.clip(below.astype(int) + i, 0, old - 1), axis) for i in (0, 1))
+    return first + (second - first) * share
 
 
 def resize_and_crop(pixels: np.ndarray, size: int, crop_fraction: float, interpolation: str) -> np.ndarray:

@@ -17,7 +17,8 @@ from kresnet.data.samples import class_indices
 from kresnet.evaluation.intervals import wilson
 from kresnet.graph.ranges import RangeCheck
 from kresnet.graph.rebuild import copy_weights
-from kresnet.inference.predictors import Predictor, predictor, preprocessing
+from kresnet.inference import preprocessing
+from kresnet.inference.predictors import Predictor, predictor
 from kresnet.progress import tracked
 
 CROPS = ("center", "ten", "full")
@@ -171,7 +172,7 @@ def evaluate(
         views = _ten_crops(size) if crops == "ten" else lambda images: [images]
         if is_source:
             loaded_size, fraction = (round(size / 0.875), 1.0) if crops == "ten" else (size, crop_fraction)
-            loading |= preprocessing(predictors, size, fraction, interpolation)
+            loading |= preprocessing.wanted(predictors, size, fraction, interpolation)
             batches = load(data, split, loaded_size, batch_size, shuffle=False, **loading)
 
     labels, probabilities, seen = [], [], 0

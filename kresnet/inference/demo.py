@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.server
 import json
@@ -11,22 +12,25 @@ import time
 import webbrowser
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 
 from kresnet import checks
-from kresnet.data import images
+from kresnet.inference import preprocessing
 from kresnet.inference.tflite_file import TFLiteFile
 
 _PAGES = Path(__file__).parent / "pages"
-_LUMA = np.float32([0.299, 0.587, 0.114])  # ITU-R BT.601: weights of red, green and blue in a grey pixel
+# Of a picture, 64 MB: the page shrinks larger ones before it sends them.
+_PIXEL_LIMIT = 1 << 24
 _POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
 
 
 class Demo(http.server.ThreadingHTTPServer):
     """Serves the page and classifies the pixels that it sends; can be reached from this machine only.
 
-    The page decodes pictures, rotates them upright, crops and scales them: its canvas shows what the network sees.
+    The page decodes pictures and rotates them upright; the server crops and resizes them as `evaluate` does, and the
+    page's canvas shows what the network sees.
 
     Attributes:
         url: the address of the page.
@@ -38,8 +42,8 @@ class Demo(http.server.ThreadingHTTPServer):
         labels: a text file with one class per line. Default: the names inside the `.tflite`, else the class numbers.
         port: 0 to 65535; 0 means any free port.
         threads: CPU threads that a run may use, at least 1.
-        crop_fraction: fraction of a picture's shorter side that the network sees, in (0, 1]. Default: 0.875, or 1 for
-            inputs below 64 pixels, as in `kresnet.data.load`.
+        crop_fraction, interpolation: as in `kresnet.data.load`. Default: what the description beside the file says,
+            `x.json` beside `x.tflite`, as `export` writes it; else that function's defaults.
 
     Raises:
         ValueError: if the file is not such a classifier, there are not as many labels as classes, or the port is taken.
@@ -55,6 +59,7 @@ class Demo(http.server.ThreadingHTTPServer):
         port: int = 8000,
         threads: int = 1,
         crop_fraction: float | None = None,
+        interpolation: str | None = None,
     ):
         import jinja2
 
@@ -62,9 +67,9 @@ class Demo(http.server.ThreadingHTTPServer):
         height, width, channels = shape = self.model.image_shape
         fits = height > 0 and width > 0 and channels in (1, 3)
         checks.require(fits, f"{path} must take images of a fixed size with 1 or 3 channels", image_shape=shape)
-        if crop_fraction is None:
-            crop_fraction = images.central_share(min(height, width))
-        checks.number("crop_fraction", crop_fraction, 0.01, 1.0001, "a fraction in (0, 1]")
+        known = preprocessing.written(Path(path).with_suffix(".json"))
+        wanting = preprocessing.Wanting(str(path), **known)
+        self._wanted = preprocessing.wanted([wanting], min(height, width), crop_fraction, interpolation)
         self.labels = self._names(labels)
         self._lock = threading.Lock()  # the interpreter is not thread-safe
         page = jinja2.Environment(loader=jinja2.FileSystemLoader(_PAGES), autoescape=True).get_template("demo.html")
@@ -74,7 +79,8 @@ class Demo(http.server.ThreadingHTTPServer):
             classes=self.model.classes,
             width=width,
             height=height,
-            crop=crop_fraction,
+            crop=self._wanted["crop_fraction"],
+            pixel_limit=_PIXEL_LIMIT,
         )
         self.pages = {
             "/": ("text/html", text.encode()),
@@ -104,28 +110,23 @@ class Demo(http.server.ThreadingHTTPServer):
         )
         return names
 
-    @property
-    def request_bytes(self) -> int:
-        """Size of an image as the page sends it: red, green, blue and alpha of every pixel."""
-        return 4 * self.model.image_shape[0] * self.model.image_shape[1]
-
-    def classify(self, content: bytes) -> dict[str, Any]:
-        """Classifies an image.
+    def classify(self, content: bytes, width: int, height: int) -> dict[str, Any]:
+        """Classifies a picture.
 
         Args:
-            content: `request_bytes` bytes, row by row.
+            content: red, green, blue and alpha of every pixel, row by row.
+            width, height: of the picture in pixels.
 
         Returns:
             "predictions": the five most probable classes (fewer if there are fewer) in descending order, each as
-            {"label", "probability"}; "milliseconds": how long the run took.
+            {"label", "probability"}; "milliseconds": how long the run took; "seen": what the network saw, red, green,
+            blue and alpha of every pixel in base64.
 
         Raises:
             ValueError: if the outputs are not probabilities.
         """
-        height, width, channels = self.model.image_shape
-        pixels = np.frombuffer(content, "uint8").reshape(height, width, 4)[..., :3]
-        if channels == 1:
-            pixels = np.uint8(np.rint(pixels @ _LUMA))[..., None]
+        picture = np.frombuffer(content, "uint8").reshape(height, width, 4)[..., :3]
+        pixels = preprocessing.prepared(picture, self.model.image_shape, **self._wanted)
         with self._lock:
             start = time.perf_counter()
             (output,) = self.model(pixels[None])
@@ -139,7 +140,13 @@ class Demo(http.server.ThreadingHTTPServer):
         )
         top = np.argsort(-output, kind="stable")[:5]
         predictions = [{"label": self.labels[i], "probability": float(output[i])} for i in top]
-        return {"predictions": predictions, "milliseconds": milliseconds}
+        seen = np.full((*pixels.shape[:2], 4), 255, "uint8")
+        seen[..., :3] = pixels
+        return {
+            "predictions": predictions,
+            "milliseconds": milliseconds,
+            "seen": base64.b64encode(seen.tobytes()).decode(),
+        }
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -157,16 +164,22 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         if self._from_elsewhere():
             return self._answer(403, {"error": "Only the page on this machine may ask."})
-        if self.path != "/classify":
+        address = urlsplit(self.path)
+        if address.path != "/classify":
             return self._answer(404, {"error": "There is no such page."})
-        expected = self.server.request_bytes
+        asked = dict(parse_qsl(address.query))
+        sides = [asked.get(name, "") for name in ("width", "height")]
+        width, height = (int(side) if side.isdecimal() and len(side) < 9 else 0 for side in sides)
+        if not 0 < width * height <= _PIXEL_LIMIT:
+            return self._answer(400, {"error": f"A picture has width and height, and at most {_PIXEL_LIMIT} pixels."})
+        expected = 4 * width * height
         if self.headers.get("Content-Length") != str(expected):
-            return self._answer(400, {"error": f"An image must be {expected} bytes: RGBA for each pixel."})
+            return self._answer(400, {"error": f"That picture must be {expected} bytes: RGBA for each pixel."})
         content = self.rfile.read(expected)
         if len(content) < expected:
             return self._answer(400, {"error": "The image is incomplete."})
         try:
-            return self._answer(200, self.server.classify(content))
+            return self._answer(200, self.server.classify(content, width, height))
         except ValueError as error:
             return self._answer(500, {"error": str(error)})
 
@@ -200,7 +213,7 @@ def serve(path: str | os.PathLike, *, open_browser: bool = False, **options: Any
     Args:
         path: the `.tflite`.
         open_browser: whether to open the page in the default browser.
-        **options: labels, port, threads and crop_fraction, as for `Demo`.
+        **options: labels, port, threads, crop_fraction and interpolation, as for `Demo`.
 
     Raises:
         ValueError: as for `Demo`.

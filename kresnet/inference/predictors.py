@@ -18,6 +18,7 @@ from kresnet.graph.inputs import input_range
 from kresnet.graph.network import description
 from kresnet.graph.outputs import output_kind, say_of_two
 from kresnet.graph.ranges import RangeCheck
+from kresnet.inference import preprocessing
 
 # Files in the folder of a run: its options, and the best checkpoint.
 CONFIG, BEST = "config.json", "best.keras"
@@ -71,7 +72,7 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
             tuple(names) if names else None,
             model.name,
             model,
-            **_preprocessing(told),
+            **preprocessing.told(told),
             input_range=input_range(model),
         )
     path = Path(model)
@@ -143,55 +144,13 @@ def _probabilities(run: Callable[[np.ndarray], Any], gives: str) -> Callable[[np
     return probabilities
 
 
-def _preprocessing(told: dict[str, Any]) -> dict[str, Any]:
-    return {name: told.get(name) for name in ("crop_fraction", "interpolation")}
-
-
 def _written(path: Path) -> dict[str, Any]:
     """Returns what a description that `export` wrote says of a file's images, and as "gives", of its outputs."""
-    if not path.exists():
-        return {"gives": "softmax"}
-    try:
-        told = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not a complete description: {error}. Received: {str(path)!r}") from None
-    if not isinstance(told, dict):  # another program's
-        return {"gives": "softmax"}
-    image, output = (told[name] if isinstance(told.get(name), dict) else {} for name in ("input", "output"))
+    found = preprocessing.description_in(path)
+    image, output = (found[name] if isinstance(found.get(name), dict) else {} for name in ("input", "output"))
     ends = image.get("range")
     gives = "logits" if output.get("name") == "logits" else "softmax"
-    return _preprocessing(told) | {"gives": gives, "input_range": tuple(ends) if ends else None}
-
-
-def preprocessing(
-    networks: Sequence[Predictor], size: int, crop_fraction: float | None = None, interpolation: str | None = None
-) -> dict[str, Any]:
-    """Returns how the images of these networks are to be cropped and resized.
-
-    Args:
-        networks: one, or the members of an ensemble.
-        size: height and width of their input in pixels.
-        crop_fraction, interpolation: go before what the networks say of themselves.
-
-    Returns:
-        "crop_fraction" and "interpolation", as `kresnet.data.load` takes them.
-
-    Raises:
-        ValueError: if the networks want different ones, or one that does not exist.
-    """
-    given = {"crop_fraction": crop_fraction, "interpolation": interpolation}
-    defaults = {"crop_fraction": images.central_share(size), "interpolation": None}
-    for name in [name for name, value in given.items() if value is None]:
-        wanted = [(one.name, getattr(one, name) or defaults[name]) for one in networks]
-        checks.require(
-            all(value == wanted[0][1] for _, value in wanted),
-            f"The networks want their images cropped or resized differently: give `{name}`",
-            **{name: wanted},
-        )
-        given[name] = wanted[0][1]
-    checks.number("crop_fraction", given["crop_fraction"], 0.01, 1.0001, "a fraction in (0, 1]")
-    checks.choice("interpolation", given["interpolation"], (None, *images.INTERPOLATIONS))
-    return given
+    return preprocessing.told(found) | {"gives": gives, "input_range": tuple(ends) if ends else None}
 
 
 def predict(
@@ -227,7 +186,7 @@ def predict(
     height, width, channels = network.image_shape
     size = height or image_size
     checks.require(size is not None and width in (None, size), "Give the square `image_size`", image_size=image_size)
-    policy = augment.policy(None, size, **preprocessing([network], size, crop_fraction, interpolation))
+    policy = augment.policy(None, size, **preprocessing.wanted([network], size, crop_fraction, interpolation))
 
     def window(height: int, width: int) -> images.Box:
         return tuple(map(int, policy.window(height, width, None)))

@@ -180,6 +180,10 @@ def make_builder(network: Published) -> Builder:
             spec, size = pretrained.fitted(spec, fields, found), found.size or size
             arguments["weights"] = found
             arguments.setdefault("classes", found.classes or network.classes)
+        else:
+            checks.require(
+                origin is None, "`weights_origin` says what a file in `weights` is of", weights_origin=origin
+            )
         arguments.setdefault("classes", network.classes)
         arguments["name"] = arguments.get("name") or network.key
         return build(network.family, spec, size=size, known=network.told(spec), **arguments)

@@ -30,10 +30,16 @@ def checkpoint(key: str, weights: Any, origin: str | None, spec: Spec) -> Checkp
     Raises:
         ValueError: if there are no such weights, or `origin` is unknown.
     """
+    named = weights.source if isinstance(weights, Checkpoint) else weights if pretrained.is_name(weights) else None
+    checks.require(
+        named is None or origin is None,
+        "`weights_origin` is for files: these weights say themselves what they are of",
+        weights=named,
+        weights_origin=origin,
+    )
     if isinstance(weights, Checkpoint):
         return weights
-    if pretrained.is_name(weights):
-        checks.require(origin is None, "`weights_origin` is for files", weights=weights, weights_origin=origin)
+    if named is not None:
         return pretrained.by_name(key, weights)
     checks.require(
         isinstance(weights, str | os.PathLike),
@@ -123,13 +129,13 @@ def fitted(spec: Spec, given: Mapping[str, Any], found: Checkpoint) -> Spec:
         ValueError: if the checkpoint is of another network, or a given field contradicts it.
     """
     fields, target = {name: _plain(value) for name, value in found.fields.items()}, None
+    unknown = (fields | dict(found.spec or {})).keys() - vars(spec).keys()
+    checks.require(
+        not unknown,
+        f"The weights are another family's, or a newer kresnet's, whose networks have {sorted(unknown)[:3]}",
+        weights=found.source,
+    )
     if found.spec is not None:
-        unknown = found.spec.keys() - vars(spec).keys()
-        checks.require(
-            not unknown,
-            f"The weights are another family's, or a newer kresnet's, whose networks have {sorted(unknown)[:3]}",
-            weights=found.source,
-        )
         # A field that an older file does not have has its default, which changes nothing.
         target = type(spec)(**{name: _plain(value) for name, value in found.spec.items()})
         fields = {"mean": target.mean, "std": target.std}
@@ -144,22 +150,35 @@ def fitted(spec: Spec, given: Mapping[str, Any], found: Checkpoint) -> Spec:
         )
         target = known[found.architecture]
     if target is not None:
-        apart = [f"`{name}`" for name in _apart(spec, target)]
+        apart = _apart(spec, target)
+        cure = f"`kresnet.create_model({found.architecture!r}, weights=...)` builds it"
+        if found.spec is not None:  # perhaps one that nobody has named
+            cure = f"it is built with {_named({name: getattr(target, name) for name in apart})}"
         checks.require(
             not apart,
-            f"The weights are another network's, which differs in {', '.join(apart)}: "
-            f"`kresnet.create_model({found.architecture!r}, weights=...)` builds it",
+            f"The weights are another network's, which differs in {', '.join(f'`{name}`' for name in apart)}: {cure}",
             weights=found.source,
         )
         fields = _settings(spec, target) | fields
     wrong = {name: value for name, value in fields.items() if name in given and getattr(spec, name) != value}
     checks.require(
         not wrong,
-        f"The weights need {', '.join(f'{name}={value!r}' for name, value in wrong.items())}",
+        f"The weights need {_named(wrong)}",
         **{name: given[name] for name in wrong},
         weights=found.source,
     )
-    return dataclasses.replace(spec, **fields)
+    try:
+        return dataclasses.replace(spec, **fields)
+    except ValueError as error:
+        reason = str(error).partition(" Received: ")[0]
+        raise ValueError(
+            f"The weights are another network's, which differs in {_named(fields)}, and this one cannot: {reason} "
+            f"Received: weights={found.source!r}"
+        ) from error
+
+
+def _named(fields: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in fields.items())
 
 
 def _plain(value: Any) -> Any:

@@ -60,11 +60,17 @@ def create_model(key: str, *args: Any, **kwargs: Any) -> keras.Model:
         *args, **kwargs: the builder's own, such as `classes=10`.
 
     Raises:
-        ValueError: if there is no such key; it names the closest ones.
+        ValueError: if there is no such key; it names the closest ones. Or if `weights` are given with a repository.
     """
     if isinstance(key, str) and key.startswith(HUB):
+        checks.require(
+            "weights" not in kwargs and len(args) < 2,
+            "A repository has its weights: give its architecture as the key, and `weights`, for others or none",
+            key=key,
+            **({"weights": kwargs["weights"]} if "weights" in kwargs else {"arguments": args}),
+        )
         found = on_hub(key)
-        return get_builder(found.architecture)(*args, **{"weights": found} | kwargs)
+        return get_builder(found.architecture)(*args, weights=found, **kwargs)
     return get_builder(key)(*args, **kwargs)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import keras
@@ -38,7 +39,8 @@ def save_weights(model: keras.Model, path: str | os.PathLike, layout: str = "tim
     spec = family.spec(**about["spec"])
     fitting = [one for one in family.layouts if not one.keras and one.fits(spec)]
     found = {one.title: matched[0] for one in fitting if (matched := torch_slots(layers, one))}
-    slots = next((slots for title, slots in found.items() if f"{layout}'s" in title), None)
+    # A title begins or goes on with whose it is: "ResNet, torchvision's and timm's".
+    slots = next((found[title] for title in found if re.search(rf"(?<!\w){re.escape(str(layout))}'s\b", title)), None)
     checks.require(
         slots is not None,
         f"This network is in these layouts: {'; '.join(found) or 'none'}",

@@ -69,7 +69,8 @@ def train(
         freeze: the last part of the network that keeps its weights, with all parts before it: "stem", "stage2", ...,
             "head" (all but the classifier); see `kresnet.freeze`. Default: the model's layers stay as they are.
         freeze_epochs: for how many epochs; then all of the network trains, by the same schedule. Default: all epochs.
-            Callbacks begin to train twice then; one that stops training ends the run in either phase.
+            Callbacks begin to train twice then, but Keras's that compare epochs (EarlyStopping, ReduceLROnPlateau) go
+            on; one that stops training ends the run in either phase.
         layer_decay: in (0, 1]; a block's learning rate is the next one's times this, and the classifier's is the
             recipe's (Bao et al. 2022, arXiv:2106.08254, appendix).
         class_weight: by what to multiply the losses of each class: "balanced", by the inverse of its number of images,
@@ -136,7 +137,7 @@ def train(
     )
     steps = _steps_per_epoch(data, batch_size)
     epochs = max(1, -(-recipe.total_steps(steps, batch_size) // steps))
-    _check_phases(epochs, freeze, freeze_epochs)
+    transfer.check_phases(epochs, freeze, freeze_epochs)
     if freeze is not False:
         transfer.freeze(model, freeze)
     rates = transfer.layer_rates(model, layer_decay) if layer_decay != 1 else None
@@ -175,27 +176,19 @@ def train(
     }
     optimizer = recipe.optimizer_for(steps, batch_size, rates)
     model.compile(optimizer, **compiled)
-    history = _fit(model, fed, epochs, [*all_callbacks, *pause], weighted)
+    with transfer.passing_over("on_train_end", all_callbacks, lambda: bool(pause and pause[0].reached)):
+        history = _fit(model, fed, epochs, [*all_callbacks, *pause], weighted)
     if pause and pause[0].reached:
         transfer.freeze(model, False)
         before, optimizer = optimizer, recipe.optimizer_for(steps, batch_size, rates)
         optimizer.build(model.trainable_variables)
         optimizer.go_on_from(before)
         model.compile(optimizer, **compiled)
-        history = _fit(model, fed, epochs, all_callbacks, weighted, history)
+        with transfer.passing_over("on_train_begin", all_callbacks):
+            history = _fit(model, fed, epochs, all_callbacks, weighted, history)
     if with_report and validation_data is not None:
         run.write_report(folder, validation_data, history.history, config, verbose)
     return history
-
-
-def _check_phases(epochs: int, until: str | bool | None, freeze_epochs: int | None) -> None:
-    if freeze_epochs is None:
-        return
-    checks.require(until is not False, "`freeze_epochs` needs `freeze`", freeze_epochs=freeze_epochs)
-    checks.integer("freeze_epochs", freeze_epochs)
-    checks.require(
-        freeze_epochs < epochs, "`freeze_epochs` must be fewer than all", freeze_epochs=freeze_epochs, epochs=epochs
-    )
 
 
 def _with_overrides(base: Recipe, overrides: dict[str, Any], first_labels: np.ndarray | None) -> tuple[Recipe, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -103,6 +103,53 @@ class Pause(keras.callbacks.Callback):
         if self.reached:
             for weight, value in zip(self.model.trainable_weights, self.weights, strict=True):
                 weight.assign(value)
+
+
+# Keras's callbacks that compare epochs, and forget them whenever `fit` begins.
+_COMPARING = (keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau)
+
+
+@contextmanager
+def passing_over(
+    event: str, callbacks: Iterable[keras.callbacks.Callback], when: Callable[[], bool] = lambda: True
+) -> Iterator[None]:
+    """Lets Keras's callbacks that compare epochs pass over an event, so that two calls of `fit` are one to them.
+
+    When training ends, `EarlyStopping` may put the best weights in; when it begins, it and `ReduceLROnPlateau` forget
+    the best epoch and how long ago it was.
+
+    Args:
+        event: "on_train_begin" or "on_train_end".
+        callbacks: of which some may be such.
+        when: asked when the event comes; the callbacks hear of it if the answer is False.
+    """
+    with ExitStack() as stack:
+        for callback in callbacks:
+            if isinstance(callback, _COMPARING):
+                own = getattr(callback, event)
+                heard = functools.partial(_unless, when, own)
+                stack.enter_context(replaced(callback, event, heard))
+        yield
+
+
+def _unless(condition: Callable[[], bool], function: Callable[[Any], None], logs: Any = None) -> None:
+    if not condition():
+        function(logs)
+
+
+def check_phases(epochs: int, until: str | bool | None, freeze_epochs: int | None) -> None:
+    """Checks that parts are frozen for fewer epochs than all, if for a number of them.
+
+    Raises:
+        ValueError: if not.
+    """
+    if freeze_epochs is None:
+        return
+    checks.require(until is not False, "`freeze_epochs` needs `freeze`", freeze_epochs=freeze_epochs)
+    checks.integer("freeze_epochs", freeze_epochs)
+    checks.require(
+        freeze_epochs < epochs, "`freeze_epochs` must be fewer than all", freeze_epochs=freeze_epochs, epochs=epochs
+    )
 
 
 def layer_rates(model: keras.Model, decay: float) -> dict[str, float]:

@@ -60,6 +60,11 @@ DENSE = Form(
     lambda array, shape: array.reshape(shape[::-1]).T,
     lambda array: array.T,
 )
+# As a 1x1 convolution in the first place.
+DENSE_AS_CONVOLUTION = DENSE._replace(
+    shapes=lambda shape: DENSE.shapes(shape)[::-1],
+    write=lambda array: array.T[..., None, None],
+)
 
 # By class, a subclass before its base.
 KERNELS: dict[type, Form] = {

@@ -20,6 +20,10 @@ TENSORFLOW = {"padding": "same", "epsilon": 1e-3}
 # By a layer that only that kind of network has: the fields of the spec that its weights need.
 _KINDS: dict[str, dict[str, Any]] = {
     "conv2_block1_0_bn": {**_CAFFE, "stride_in": "1x1", "epsilon": 1.001e-5},
+    "conv2_block1_preact_bn": {
+        **INCEPTION,
+        **{"stride_at": "end", "stem_pool": "zeros", "biases": True, "epsilon": 1.001e-5},
+    },
     "conv_dw_1_bn": {**INCEPTION, **TENSORFLOW},
     "expanded_conv_depthwise_BN": {**INCEPTION, **TENSORFLOW},
     "block1a_project_bn": TENSORFLOW,

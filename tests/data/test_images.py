@@ -158,3 +158,15 @@ def test_folders_without_classes_are_refused(tmp_path):
         images.check("nowhere")
     with pytest.raises(ValueError, match="one folder for each class"):
         images.check(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(31, 45), (100, 64), (7, 7), (224, 224)])
+def test_resizing_is_tensorflow_s_bit_for_bit(shape):
+    import tensorflow as tf
+
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), "uint8")
+    for size in (32, 224, (65, 20)):
+        expected = tf.image.resize(pixels, (size, size) if isinstance(size, int) else size)
+        for channels, theirs in ((3, expected), (1, tf.image.rgb_to_grayscale(expected))):
+            theirs = tf.cast(tf.round(theirs), tf.uint8)
+            np.testing.assert_array_equal(images.resize(pixels, size, channels), theirs)

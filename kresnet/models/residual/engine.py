@@ -51,9 +51,10 @@ def _stem(x: Any, spec: ResNetSpec) -> tuple[Any, int, dict[str, FeatureMap]]:
         rows = [Conv(width, 7, 2) if spec.stem == "conv7" else Conv(width, 3)]
         names = [""]
     for name, row in zip(names, rows, strict=True):
-        x = _conv(x, row, f"stem_conv{name}")
         # In a pre-activation network the first block has the norm and activation that follow the last convolution.
-        if not (spec.preactivation and row is rows[-1]):
+        bare = spec.preactivation and row is rows[-1]
+        x = _conv(x, row, f"stem_conv{name}", bias=bare and spec.biases)
+        if not bare:
             x = _activation(_norm(x, spec, f"stem_norm{name}"), spec, f"stem_act{name}")
     maps = {"stem": FeatureMap(x, rows[0].stride)}
     if spec.stem == "conv3":
@@ -72,6 +73,9 @@ def _stem_pool(x: Any, spec: ResNetSpec) -> Any:
     if spec.anti_alias == "blur":
         x = keras.layers.MaxPooling2D(3, 1, "same", name="stem_pool")(x)
         return anti_aliased(x, "blur", name="stem_blur")
+    if spec.stem_pool == "zeros":  # which are the largest values where the others are negative
+        x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
+        return keras.layers.MaxPooling2D(3, 2, name="stem_pool")(x)
     return max_pool(x, nonnegative=nonnegative, padding=spec.stem_pool, name="stem_pool")
 
 
@@ -101,7 +105,8 @@ def _preactivation_block(x: Any, block: Block, spec: ResNetSpec) -> Any:
             shortcut = _shortcut(x, y, block, spec)
         if i == last:
             y = _dropout(y, block, spec)
-        y = _conv(y, row, f"{block.name}_conv{i}", zero=i == last and spec.zero_init_residual)
+        ends = i == last
+        y = _conv(y, row, f"{block.name}_conv{i}", zero=ends and spec.zero_init_residual, bias=ends and spec.biases)
     return _merge(y, shortcut, block, spec)
 
 
@@ -114,7 +119,10 @@ def _shortcut(x: Any, activated: Any, block: Block, spec: ResNetSpec) -> Any | N
         return None
     if block.stride == 1 and block.filters == x.shape[-1]:
         return activated if block.first and spec.shared_entry else x
-    x, stride, name = activated, block.stride, f"{block.name}_shortcut"
+    stride, name = block.stride, f"{block.name}_shortcut"
+    if spec.stride_at == "end" and block.filters == x.shape[-1]:
+        return keras.layers.MaxPooling2D(1, stride, name=f"{name}_step")(x)
+    x = activated
     if spec.shortcut == "pad":
         return padded_identity(x, block.filters, stride=stride, name=f"{name}_pad")
     kernel, dilation = 1, 1
@@ -122,7 +130,7 @@ def _shortcut(x: Any, activated: Any, block: Block, spec: ResNetSpec) -> Any | N
         kernel, dilation = 3, next(row.dilation for row in block.convs if row.kernel == 3)
     if spec.shortcut == "avg_conv":
         x, stride = _average(x, stride, block.dilation, f"{name}_pool"), 1
-    x = _conv(x, Conv(block.filters, kernel, stride, 1, dilation), f"{name}_conv")
+    x = _conv(x, Conv(block.filters, kernel, stride, 1, dilation), f"{name}_conv", bias=spec.biases)
     return x if spec.preactivation else _norm(x, spec, f"{name}_norm")
 
 
@@ -149,9 +157,9 @@ def _merge(x: Any, shortcut: Any | None, block: Block, spec: ResNetSpec) -> Any:
     return x if shortcut is None else keras.layers.Add(name=f"{block.name}_add")([shortcut, x])
 
 
-def _conv(x: Any, row: Conv, name: str, zero: bool = False) -> Any:
+def _conv(x: Any, row: Conv, name: str, **options: bool) -> Any:
     filters, kernel, stride, groups, dilation = row
-    return conv(x, filters, kernel, stride=stride, groups=groups, dilation=dilation, zero=zero, name=name)
+    return conv(x, filters, kernel, stride=stride, groups=groups, dilation=dilation, name=name, **options)
 
 
 def _norm(x: Any, spec: ResNetSpec, name: str, zero_gamma: bool = False) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kresnet.weights import keras_applications
-from kresnet.weights.forms import Form
+from kresnet.weights.forms import DENSE_AS_CONVOLUTION, Form
 from kresnet.weights.layout import BLOCK, Layout
 
 _DEEP_STEM = {"stem_conv1": "conv1.0", "stem_norm1": "conv1.1", "stem_conv2": "conv1.3", "stem_norm2": "conv1.4"}
@@ -83,7 +83,8 @@ RESNETV2 = Layout(
         "head_norm": "norm",
         "predictions": "head.fc",
     },
-    fits=lambda spec: spec.preactivation,
+    forms={"predictions": DENSE_AS_CONVOLUTION},
+    fits=lambda spec: spec.preactivation and not spec.biases and spec.stride_at == "start",
 )
 # What many hold who trained on CIFAR with the code of github.com/akamaster/pytorch_resnet_cifar10 and
 # github.com/kuangliu/pytorch-cifar, which name alike, github.com/xternalz/WideResNet-pytorch and
@@ -142,4 +143,14 @@ KERAS = Layout(
     keras=True,
     prepare=keras_applications.without_biases,
 )
-LAYOUTS = (RESNET, RESNET_D, LEGACY_SENET, RESNETV2, AKAMASTER_KUANGLIU, XTERNALZ, PRLZ77, KERAS)
+KERAS_V2 = KERAS.but(
+    "ResNetV2, keras.applications's",
+    {
+        BLOCK + "norm1": "conv{stage}_block{block}_preact_bn",
+        BLOCK + r"norm(?P<i>\d)": "conv{stage}_block{block}_{i_1}_bn",
+        "head_norm": "post_bn",
+    },
+    fits=lambda spec: spec.preactivation,
+    prepare=lambda arrays: arrays,
+)
+LAYOUTS = (RESNET, RESNET_D, LEGACY_SENET, RESNETV2, AKAMASTER_KUANGLIU, XTERNALZ, PRLZ77, KERAS, KERAS_V2)

@@ -14,7 +14,7 @@ from kresnet.models.family import Spec
 from kresnet.models.scaling import make_divisible, multiplied_depth
 
 STEMS = ("conv7", "deep", "tiered", "conv3")
-STEM_POOLS = ("symmetric", "ceil", "conv")
+STEM_POOLS = ("symmetric", "zeros", "ceil", "conv")
 ATTENTIONS = (None, "eca")
 ANTI_ALIASES = (None, "average", "blur")
 SHORTCUTS = ("conv", "avg_conv", "conv3", "pad", "none")
@@ -29,7 +29,7 @@ class ResNetSpec(Spec):
     """
 
     # Which fields change what the same weights compute, and which any checkpoint leaves open; see `Spec`.
-    settings = (*Spec.settings, "activation", "activated_branch", "stem_pool", "stride_in", "anti_alias")
+    settings = (*Spec.settings, "activation", "activated_branch", "stem_pool", "stride_in", "stride_at", "anti_alias")
     free = (*Spec.free, "output_stride", "zero_init_residual", "drop_path_rate", "dropout_rate")
 
     depths: tuple[int, ...] = (3, 4, 6, 3)  # blocks in each stage
@@ -43,14 +43,16 @@ class ResNetSpec(Spec):
     attention: str | None = None  # in squeeze-and-excitation's place: "eca" (arXiv:1910.03151)
     stem: str = "conv7"  # 7x7 and a pooling; "deep": three 3x3 (C, D); "tiered": these, widening; "conv3": one (CIFAR)
     stem_width: int | None = None  # channels of the stem; None: the first stage's width
-    stem_pool: str = "symmetric"  # max pooling; "ceil": padded as in Caffe; "conv": a convolution (ResNet-RS)
+    stem_pool: str = "symmetric"  # max pooling; padded with "zeros"; "ceil": as in Caffe; "conv": a convolution (RS)
     anti_alias: str | None = None  # what strides instead: "average" of 2x2; "blur" (1904.11486): binomial, 3x3
     shortcut: str = "conv"  # option B; "avg_conv" (D), "conv3" (SENet-154), "pad" (option A), "none" (plain networks)
     activated_branch: bool = False  # v1: an activation after the branch's last norm too (timm's legacy_seresnet18)
     stride_in: str = "3x3"  # which convolution of a bottleneck strides; "1x1": v1 as printed; "3x3": v1.5
+    stride_at: str = "start"  # of stages: their first block; "end": the last, but of the last stage (Keras's v2)
     preactivation: bool = False  # v2
     shared_entry: bool = False  # v2: the first block's shortcut starts after its activation (1603.05027, appendix)
     final_norm: bool | None = True  # v2: norm and activation after the last block; None: unless the stem is "conv3"
+    biases: bool = False  # v2: of the convolutions that no norm follows (Keras's v2)
     activation: str = "relu"  # one of `kresnet.layers.ACTIVATIONS`
     output_stride: int = 32  # 8 or 16: the later stages dilate instead of striding
     zero_init_residual: bool = False  # blocks start as identities (arXiv:1706.02677, section 5.1)
@@ -67,7 +69,7 @@ class ResNetSpec(Spec):
         for name in ("group_width", "se_reduction", "stem_width"):
             if getattr(self, name) is not None:
                 checks.integer(name, getattr(self, name))
-        for name in ("activated_branch", "preactivation", "shared_entry", "zero_init_residual"):
+        for name in ("activated_branch", "preactivation", "shared_entry", "biases", "zero_init_residual"):
             checks.boolean(name, getattr(self, name))
         checks.choice("final_norm", self.final_norm, (True, False, None))
         checks.choice("stem", self.stem, STEMS)
@@ -76,6 +78,7 @@ class ResNetSpec(Spec):
         checks.choice("anti_alias", self.anti_alias, ANTI_ALIASES)
         checks.choice("shortcut", self.shortcut, SHORTCUTS)
         checks.choice("stride_in", self.stride_in, ("1x1", "3x3"))
+        checks.choice("stride_at", self.stride_at, ("start", "end"))
         checks.choice("activation", self.activation, ACTIVATIONS)
         checks.choice("output_stride", checks.integer("output_stride", self.output_stride), (8, 16, 32))
         for name in ("drop_path_rate", "dropout_rate"):
@@ -130,6 +133,19 @@ class ResNetSpec(Spec):
             f"Anti-aliasing needs {', '.join(f'{name}={v!r}' for name, v in aliased.items())}",
             anti_alias=self.anti_alias,
             **{name: getattr(self, name) for name in aliased},
+        )
+        late = {"preactivation": True, "shortcut": "conv", "output_stride": 32}
+        checks.require(
+            self.stride_at == "start" or all(getattr(self, name) == value for name, value in late.items()),
+            f"Striding at the ends of stages needs {', '.join(f'{name}={v!r}' for name, v in late.items())}",
+            stride_at=self.stride_at,
+            **{name: getattr(self, name) for name in late},
+        )
+        checks.require(
+            self.preactivation or not self.biases,
+            "In a post-activation network a norm follows every convolution, and none has a bias",
+            biases=self.biases,
+            preactivation=self.preactivation,
         )
         channels = (self.stem_channels, *(width * self.expansion for width in widths))
         checks.require(
@@ -209,15 +225,17 @@ class Block(NamedTuple):
 def blocks(spec: ResNetSpec, stem_stride: int) -> Iterator[tuple[str, int, list[Block]]]:
     """Yields each stage's name, output stride in input pixels, and blocks."""
     stride_so_far, dilation, number, total = stem_stride, 1, 0, sum(spec.depths)
+    at_end = spec.stride_at == "end"
+    unstrided = len(spec.depths) - 1 if at_end else 0
     for index, (depth, width) in enumerate(zip(spec.depths, spec.widths, strict=True)):
-        stride, before = (1 if index == 0 else 2), dilation
+        stride, before = (1 if index == unstrided else 2), dilation
         if stride_so_far * stride > spec.output_stride:
             dilation, stride = dilation * stride, 1
         stride_so_far *= stride
         stage = []
         for i in range(depth):
             number += 1
-            s, d = (stride, before) if i == 0 else (1, dilation)
+            s, d = (stride, before) if i == (depth - 1 if at_end else 0) else (1, dilation)
             if spec.expansion == 1:
                 convs = [Conv(width, 3, s, 1, d), Conv(width, 3, 1, 1, dilation)]
             else:

@@ -1,0 +1,108 @@
+"""How a network wants its images: what it says of it, and a picture made so. Needs neither Keras nor TensorFlow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from kresnet import checks
+from kresnet.data import images
+
+NAMES = ("crop_fraction", "interpolation")
+
+
+class Wanting(NamedTuple):
+    """A network's name, and how its images are to be cropped and resized; None where that is not known."""
+
+    name: str
+    crop_fraction: float | None
+    interpolation: str | None
+
+
+def told(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a network's description, such as its `kresnet_config`, says of cropping and resizing."""
+    return {name: description.get(name) for name in NAMES}
+
+
+def description_in(path: Path) -> dict[str, Any]:
+    """Returns the description that `export` writes with a file; an empty one if there is none.
+
+    Raises:
+        ValueError: if the description is damaged.
+    """
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not a complete description: {error}. Received: {str(path)!r}") from None
+    return found if isinstance(found, dict) else {}  # a list is another program's
+
+
+def written(path: Path) -> dict[str, Any]:
+    """Returns what such a description says of cropping and resizing."""
+    return told(description_in(path))
+
+
+def wanted(
+    networks: Sequence[Any], size: int, crop_fraction: float | None = None, interpolation: str | None = None
+) -> dict[str, Any]:
+    """Returns how the images of these networks are to be cropped and resized.
+
+    Args:
+        networks: one, or the members of an ensemble: `Wanting`s, or `Predictor`s, which have the same attributes.
+        size: height and width of their input in pixels, or the shorter of these.
+        crop_fraction, interpolation: go before what the networks say of themselves.
+
+    Returns:
+        "crop_fraction" and "interpolation", as `kresnet.data.load` takes them.
+
+    Raises:
+        ValueError: if the networks want different ones, or one that does not exist.
+    """
+    given = {"crop_fraction": crop_fraction, "interpolation": interpolation}
+    defaults = {"crop_fraction": images.central_share(size), "interpolation": None}
+    for name in [name for name, value in given.items() if value is None]:
+        each = [(one.name, getattr(one, name) or defaults[name]) for one in networks]
+        checks.require(
+            all(value == each[0][1] for _, value in each),
+            f"The networks want their images cropped or resized differently: give `{name}`",
+            **{name: each},
+        )
+        given[name] = each[0][1]
+    checks.number("crop_fraction", given["crop_fraction"], 0.01, 1.0001, "a fraction in (0, 1]")
+    checks.choice("interpolation", given["interpolation"], (None, *images.INTERPOLATIONS))
+    return given
+
+
+def prepared(
+    pixels: np.ndarray, shape: tuple[int, int, int], crop_fraction: float, interpolation: str | None
+) -> np.ndarray:
+    """Crops and resizes a picture as `evaluate` does.
+
+    Args:
+        pixels: uint8 RGB, (height, width, 3), upright.
+        shape: (height, width, channels) of the network's input; 1 channel is grey. Where it is not square, which no
+            evaluation is, the central window of that shape is cut out and resized.
+        crop_fraction, interpolation: as in `kresnet.data.load`.
+
+    Returns:
+        uint8 of that shape.
+    """
+    height, width, channels = shape
+    if interpolation and height == width:
+        return images.resize(images.resize_and_crop(pixels, height, crop_fraction, interpolation), height, channels)
+    scale = np.float32(crop_fraction) * np.float32(min(pixels.shape[0] / height, pixels.shape[1] / width))
+    h, w = (max(1, round(float(scale * side))) for side in (height, width))
+    top, left = (pixels.shape[0] - h) // 2, (pixels.shape[1] - w) // 2
+    image = Image.fromarray(pixels[top : top + h, left : left + w])
+    if interpolation:
+        image = image.resize((width, height), Image.Resampling[interpolation.upper()])
+    elif (factor := min(h // height, w // width)) > 1:
+        image = image.reduce(factor)
+    return images.resize(np.asarray(image), (height, width), channels)

@@ -10,7 +10,7 @@ import urllib.request
 import numpy as np
 import pytest
 from demos import COLOURS, NAMES, SIZE, network, running, write_files
-from test_processes import python
+from processes import python
 
 import kresnet
 from kresnet.data import augment

@@ -110,7 +110,7 @@ def test_a_fresh_process_loads_a_trained_model(tmp_path):
     """Its optimizer, loss and metrics are ours, and two of its layers."""
     out, fields = tmp_path / "run", {"groups": 4, "preactivation": True}
     network = kresnet.ResNet(depths=(1,), widths=(8,), **fields, input_shape=(8, 8, 1), classes=10)
-    kresnet.train(network, "digits", out=out, epochs=1, verbose=False, with_report=False)
+    kresnet.train(network, "digits", out=out, epochs=1, batch_size=256, verbose=False, with_report=False)
     code = f"""
         import kresnet, keras
         print(keras.saving.load_model({str(out / "last.keras")!r}).optimizer.__class__.__module__)

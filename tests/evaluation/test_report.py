@@ -255,7 +255,7 @@ def test_networks_without_such_a_head(model):
 
 
 @pytest.mark.parametrize("key", ["resnet20", "resnetv2_18", "mobilenetv2_035", "efficientnet_b0"])
-def test_every_family_has_maps(key):
+def test_every_family_has_maps(key, no_weights):
     assert cam.supports(kresnet.create_model(key))
 
 

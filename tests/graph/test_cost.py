@@ -48,7 +48,7 @@ def test_a_small_network_by_hand():
     assert fields == {"a": (3, 3), "b": (5, 5), "c": (3, 3), "e": (6, 6), "g": (8, 8)}
 
 
-def test_receptive_fields_of_resnet50():
+def test_receptive_fields_of_resnet50(no_weights):
     """As published for torchvision's; dilation widens them. distill.pub/2019/computing-receptive-fields."""
     rows = by_name(kresnet.cost(kresnet.ResNet50(input_shape=(500, 400, 3))))
     assert rows["stem_conv"].receptive_field == (7, 7)
@@ -65,7 +65,7 @@ def test_receptive_fields_of_resnet50():
     # arXiv:1512.03385, table 1, whose FLOPs are multiply-adds; it strides in the first 1x1.
     [("ResNet18", 1.8), ("ResNet34", 3.6), ("ResNet50", 3.8), ("ResNet101", 7.6), ("ResNet152", 11.3)],
 )
-def test_the_paper_s_figures(builder, gmacs):
+def test_the_paper_s_figures(builder, gmacs, no_weights):
     model = getattr(kresnet, builder)(stride_in="1x1")
     assert kresnet.cost(model).macs / 1e9 == pytest.approx(gmacs, abs=0.1)
 
@@ -99,11 +99,11 @@ def test_models_in_models_shared_layers_and_sequentials():
     assert kresnet.cost(sequential).macs == 12
 
 
-def test_keras_applications():
+def test_keras_applications(no_weights):
     assert kresnet.cost(keras.applications.MobileNetV2(weights=None)).macs == kresnet.cost(kresnet.MobileNetV2()).macs
 
 
-def test_an_open_size_must_be_given():
+def test_an_open_size_must_be_given(no_weights):
     model = kresnet.ResNet50(input_shape=(None, None, 3))
     with pytest.raises(ValueError, match=r"give `input_shape`. Received: input_shape=\(None, None, 3\)"):
         kresnet.cost(model)

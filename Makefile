@@ -4,7 +4,7 @@ PYTHON ?= python3
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 BIN := .venv/bin
 
-.PHONY: quickstart photos test quick lint benchmark arm64 table clean
+.PHONY: quickstart photos test quick thorough lint benchmark arm64 table clean
 
 quickstart: .venv/examples  ## Train, export and check a network on embedded handwritten digits.
 	$(BIN)/python examples/quickstart.py
@@ -18,6 +18,9 @@ test: .venv/test
 
 quick: .venv/test  ## What tells most in the least time, for daily work.
 	$(BIN)/python -m pytest --numprocesses 2 -m "not slow"
+
+thorough: .venv/test  ## What `test` leaves out as too like the rest, before a release.
+	$(BIN)/python -m pytest --numprocesses 2 -m thorough
 
 lint: .venv/lint
 	$(BIN)/ruff check

@@ -1,6 +1,7 @@
 import os
 import shutil
 
+import processes
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -17,6 +18,25 @@ def undrawn_weights(monkeypatch):
         return keras.ops.zeros(shape, dtype)
 
     monkeypatch.setattr(layers.VarianceScaling, "__call__", zeros)
+
+
+@pytest.fixture
+def no_weights():
+    """Networks are built, but have no weights to compute with: drawing millions takes seconds."""
+    import keras
+
+    with keras.StatelessScope():
+        yield
+
+
+@pytest.fixture(scope="session")
+def on_jax():
+    """Runs Python code in a process on JAX, which is one for all tests, and returns what the code prints."""
+    if processes.QUICKEST != "jax":
+        pytest.skip("jax is not installed")
+    process = processes.Python(KERAS_BACKEND="jax")
+    yield process
+    process.end()
 
 
 @pytest.fixture(scope="session")

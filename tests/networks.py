@@ -19,25 +19,39 @@ def marked(keys):
 
 
 def every_kind():
-    """Returns a key of each kind, for `marked`: networks are of one kind if they are the same when cut short."""
+    """Returns a key of each kind, for `marked`: networks are of one kind if their specs differ in numbers only."""
     kinds = {}
     for key in sorted(kresnet.list_models(), key=lambda key: key not in DAILY):
-        builder = kresnet.get_builder(key)
-        cut = dataclasses.replace(builder.spec, **cut_short(builder.spec))
-        # What layers there are does not depend on these, but whether there is dropout at all does.
-        alike = {"mean": (0.5,), "std": (0.5,), "head_dropout_rate": 0.5 if cut.head_dropout_rate else 0.0}
-        kinds.setdefault((builder.family.name, dataclasses.replace(cut, **alike)), key)
+        kinds.setdefault(kind(key), key)
     return list(kinds.values())
 
 
+def kind(key):
+    """Returns what networks of one kind share: all fields of their specs, but of numbers only whether they exceed 1."""
+    builder = kresnet.get_builder(key)
+    fields = dataclasses.asdict(builder.spec)
+    # What layers there are does not depend on these, but whether there is dropout at all does.
+    for name in ("depths", "widths", "dense_widths", "depth_multiplier", "width_multiplier", "mean", "std"):
+        fields.pop(name, None)
+    fields["head_dropout_rate"] = fields["head_dropout_rate"] > 0
+    if "table" in fields:
+        fields["table"] = frozenset((row.t > 1, row.s, row.k, row.se > 0) for row in builder.spec.table)
+    numbers = {name: value > 1 for name, value in fields.items() if type(value) in (int, float)}
+    return builder.family.name, *(fields | numbers).values()
+
+
 def cut_short(spec):
-    """Returns the fields of a shallow network: at most two blocks a stage, since the others are like the second, and a
-    quarter of MobileNet's channels, or 16 in the first stage."""
+    """Returns the fields of a shallow network: two stages, since the others are like the second, or one row of a table
+    of each kind; at most two blocks in each, since the others are like the second; and a quarter of MobileNet's
+    channels, or 16 in the first stage."""
     if hasattr(spec, "table"):
-        table = tuple(row._replace(n=min(row.n, 2)) for row in spec.table)
-        return {"table": table, "depth_multiplier": 1.0, "width_multiplier": 0.25}
-    fields = {"depths": tuple(min(depth, 2) for depth in spec.depths)}
-    fields["widths"] = tuple(16 * width // spec.widths[0] for width in spec.widths)
+        rows = {}
+        for row in spec.table:
+            rows.setdefault((row.t > 1, row.s, row.k), row._replace(n=min(row.n, 2)))
+        return {"table": tuple(rows.values()), "depth_multiplier": 1.0, "width_multiplier": 0.25}
+    stages = len(spec.depths) if hasattr(spec, "dense_widths") else 2
+    fields = {"depths": tuple(min(depth, 2) for depth in spec.depths[:stages])}
+    fields["widths"] = tuple(16 * width // spec.widths[0] for width in spec.widths[:stages])
     if hasattr(spec, "dense_widths"):
         fields["dense_widths"] = tuple(width // 64 for width in spec.dense_widths)
     elif spec.group_width:

@@ -4,23 +4,14 @@ import importlib.util
 import os
 import subprocess
 import sys
-import textwrap
 import time
 
 import keras
 import numpy as np
 import pytest
+from processes import COMMAND, QUICKEST, python
 
 import kresnet
-
-
-def python(code, **environment):
-    """Runs Python code in a fresh process and returns what it prints."""
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""} | environment
-    command = [sys.executable, "-c", textwrap.dedent(code)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.mark.slow
@@ -52,49 +43,43 @@ def test_trains_without_tensorflow(backend):
 
 
 @pytest.mark.slow
-def test_jax_trains_a_run(tmp_path):
+def test_jax_trains_a_run(on_jax, tmp_path):
     """`train` and `evaluate` on JAX: only the images come through TensorFlow."""
-    pytest.importorskip("jax")
-    printed = python(
+    printed = on_jax(
         f"""
-        import kresnet
+        import keras, kresnet
         model = kresnet.ResNet(depths=(1, 1), widths=(8, 16), stem="conv3", input_shape=(16, 16, 1), classes=10)
         out = {str(tmp_path / "run")!r}
         fields = dict(epochs=2, batch_size=64, ema=0.9, augment="cutout")
         kresnet.train(model, "digits", "wrn2016", out=out, verbose=False, **fields)
-        print(kresnet.evaluate(out, "digits", verbose=False).examples)
-        """,
-        KERAS_BACKEND="jax",
+        print(keras.backend.backend(), kresnet.evaluate(out, "digits", verbose=False).examples)
+        """
     )
-    assert printed.split()[-1] == "359"
+    assert printed.split()[-2:] == ["jax", "359"]
 
 
-@pytest.mark.slow
-def test_backends_agree(tmp_path):
+def test_backends_agree(on_jax, tmp_path):
     """JAX computes, from the same file, what TensorFlow computes."""
-    pytest.importorskip("jax")
-    code = f"""
+    fields = {"depths": (1, 2), "widths": (8, 16), "groups": 4, "se_reduction": 4, "preactivation": True}
+    fields |= {"input_shape": (33, 40, 3), "classifier_activation": None}
+    model = kresnet.ResNet(**fields)
+    model.save_weights(tmp_path / "x.weights.h5")
+    x = np.random.default_rng(0).integers(0, 256, (2, 33, 40, 3)).astype("uint8")
+    np.save(tmp_path / "x.npy", x)
+    on_jax(
+        f"""
         import kresnet, numpy as np
-        fields = dict(depths=(1, 2), widths=(8, 16), groups=4, se_reduction=4, preactivation=True)
-        fields |= dict(input_shape=(33, 40, 3))
-        weights = {str(tmp_path / "x.weights.h5")!r}
-        if {{write}}:
-            kresnet.ResNet(**fields).save_weights(weights)
-        model = kresnet.ResNet(**fields, weights=weights, classifier_activation=None)
-        x = np.random.default_rng(0).integers(0, 256, (2, 33, 40, 3)).astype("uint8")
-        np.save({{out!r}}, model.predict(x, verbose=0))
-    """
-    outputs = []
-    for backend in ("tensorflow", "jax"):
-        out = str(tmp_path / f"{backend}.npy")
-        python(code.format(write=backend == "tensorflow", out=out), KERAS_BACKEND=backend)
-        outputs.append(np.load(out))
-    np.testing.assert_allclose(*outputs, atol=1e-4 * outputs[0].std())
+        model = kresnet.ResNet(**{fields}, weights={str(tmp_path / "x.weights.h5")!r})
+        np.save({str(tmp_path / "y.npy")!r}, model.predict(np.load({str(tmp_path / "x.npy")!r}), verbose=0))
+        """
+    )
+    expected = model.predict(x, verbose=0)
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, atol=1e-4 * expected.std())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("imports", ["import kresnet, keras", "import keras, kresnet", "import keras"])
-def test_a_fresh_process_loads_a_saved_model(tmp_path, imports):
+@pytest.mark.parametrize("orders", [["import kresnet, keras"], ["import keras", "import kresnet"]], ids=" then ".join)
+def test_a_fresh_process_loads_a_saved_model(tmp_path, orders):
     """Without kresnet as a plain functional model of the same function; a model within another too."""
     model = kresnet.ResNet20(depths=(1, 1, 1), se_reduction=4, input_shape=(16, 16, 3))
     model.save(tmp_path / "model.keras")
@@ -102,20 +87,22 @@ def test_a_fresh_process_loads_a_saved_model(tmp_path, imports):
     x = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype("float32")
     np.save(tmp_path / "x.npy", x)
     code = f"""
-        {imports}
-        import numpy as np
-        x, outputs = np.load({str(tmp_path / "x.npy")!r}), []
-        for name in ("model", "nested"):
-            model = keras.saving.load_model({str(tmp_path)!r} + f"/{{name}}.keras")
-            outputs.append(model.predict(x, verbose=0))
+        outputs = []
+        for imports in {orders}:
+            exec(imports)
+            import keras, numpy as np
+            for name in ("model", "nested"):
+                model = keras.saving.load_model({str(tmp_path)!r} + f"/{{name}}.keras")
+                outputs.append(model.predict(np.load({str(tmp_path / "x.npy")!r}), verbose=0))
+            model = model.layers[0]
+            print(getattr(model, "kresnet_config", {{}}).get("key"), type(model).__name__)
         np.save({str(tmp_path / "outputs.npy")!r}, outputs)
-        model = model.layers[0]
-        print(getattr(model, "kresnet_config", {{}}).get("key"), type(model).__name__)
     """
-    printed = python(code).split()
-    assert printed[-2:] == ["resnet20" if "kresnet" in imports else "None", "Functional"]
+    keys = ["resnet20" if "kresnet" in imports else "None" for imports in orders]
+    assert python(code).splitlines()[-len(orders) :] == [f"{key} Functional" for key in keys]
+    expected = model.predict(x, verbose=0)
     for output in np.load(tmp_path / "outputs.npy"):
-        np.testing.assert_array_equal(output, model.predict(x, verbose=0))
+        np.testing.assert_array_equal(output, expected)
 
 
 @pytest.mark.slow
@@ -123,12 +110,12 @@ def test_a_fresh_process_loads_a_trained_model(tmp_path):
     """Its optimizer, loss and metrics are ours, and two of its layers."""
     out, fields = tmp_path / "run", {"groups": 4, "preactivation": True}
     network = kresnet.ResNet(depths=(1,), widths=(8,), **fields, input_shape=(8, 8, 1), classes=10)
-    kresnet.train(network, "digits", out=out, epochs=1, verbose=False, with_report=False)
+    kresnet.train(network, "digits", out=out, epochs=1, batch_size=256, verbose=False, with_report=False)
     code = f"""
         import kresnet, keras
         print(keras.saving.load_model({str(out / "last.keras")!r}).optimizer.__class__.__module__)
     """
-    assert python(code).split()[-1] == "kresnet.training.optimizers"
+    assert python(code, KERAS_BACKEND=QUICKEST).split()[-1] == "kresnet.training.optimizers"
 
 
 def test_importing_kresnet_imports_no_keras():
@@ -143,7 +130,7 @@ def test_importing_kresnet_imports_no_keras():
         assert keras.saving.get_registered_object("kresnet>GroupedConv2D") is kresnet.layers.GroupedConv2D
         assert "kresnet.models.build" not in sys.modules
     """
-    python(code)
+    python(code, KERAS_BACKEND=QUICKEST)
 
 
 @pytest.mark.slow
@@ -166,7 +153,7 @@ def test_classes_are_registered_whatever_comes_first(before):
             try:
                 import keras
             except ValueError:
-                os.environ["KERAS_BACKEND"] = "tensorflow"
+                os.environ["KERAS_BACKEND"] = {QUICKEST!r}
                 for name in [name for name in sys.modules if name.partition(".")[0] == "keras"]:
                     del sys.modules[name]
             else:
@@ -179,18 +166,16 @@ def test_classes_are_registered_whatever_comes_first(before):
         assert keras.saving.get_registered_object("kresnet>GroupedConv2D")
         assert keras.saving.get_registered_object("kresnet>Network")
     """
-    python(code)
+    python(code, KERAS_BACKEND=QUICKEST)
 
 
 def test_a_program_called_kresnet_has_the_whole_package(tmp_path):
     script = tmp_path / "bin" / "kresnet"
     script.parent.mkdir()
     script.write_text("import kresnet\nprint(kresnet.ResNet20(depths=(1, 1, 1)).name)\n")
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    environment = os.environ | {"KERAS_BACKEND": QUICKEST}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
     assert done.stdout.split() == ["resnet20"], done.stderr
-
-
-COMMAND = os.path.join(os.path.dirname(sys.executable), "kresnet")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"]])

@@ -1,9 +1,6 @@
 """Decoding image files: upright pixels, or an error that names the file."""
 
 import io
-import os
-import subprocess
-import sys
 import tracemalloc
 
 import numpy as np
@@ -12,9 +9,8 @@ from pictures import encoded, picture, write_folder
 from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_image
 
+from kresnet import cli
 from kresnet.data import images
-
-COMMAND = os.path.join(os.path.dirname(sys.executable), "kresnet")
 
 
 def exif(orientation):
@@ -129,7 +125,7 @@ def test_the_pixel_limit_comes_before_decoding():
     tracemalloc.stop()
 
 
-def test_check_data(tmp_path):
+def test_check_data(tmp_path, capsys):
     folder = write_folder(tmp_path / "photos")
     assert images.check(folder) == (18, [])
     (folder / "red" / "cut.jpg").write_bytes(WHOLE[:-200])
@@ -139,9 +135,9 @@ def test_check_data(tmp_path):
     (folder / "blue" / "gone.jpg").symlink_to(folder / "moved.jpg")
     (folder / "white").mkdir()
     (folder / ".thumbnails").mkdir()
-    done = subprocess.run([COMMAND, "check-data", str(folder)], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stdout.splitlines()[-1] == "18 whole images, 6 problems"
+    assert cli.main(["check-data", str(folder)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "18 whole images, 6 problems"
     for name, reason in {
         "red/cut.jpg": "not a complete image",
         "red/nothing.png": "the file is empty",
@@ -150,7 +146,7 @@ def test_check_data(tmp_path):
         "blue/gone.jpg": "a broken link",
         "white": "no image in this class",
     }.items():
-        assert any(name in line and reason in line for line in done.stdout.splitlines()), name
+        assert any(name in line and reason in line for line in lines), name
 
 
 def test_folders_without_classes_are_refused(tmp_path):

@@ -3,11 +3,12 @@
 Whole, all of them would take half an hour and more: `benchmarks/export_all.py` does that.
 """
 
+import dataclasses
 import json
 
 import keras
 import pytest
-from networks import every_kind, marked, shallow
+from networks import cut_short, every_kind, marked, shallow
 
 import kresnet
 from kresnet.data.samples import natural_images
@@ -23,8 +24,8 @@ OPERATORS = {
 
 
 def export(model, folder, quantize):
-    shape = model.input_shape[1:]
-    settings = {"calibration": natural_images(2, shape), "agreement": 0} if quantize == "int8" else {}
+    images = natural_images(4, model.input_shape[1:])
+    settings = {"calibration": images[:2], "agreement": 0} if quantize == "int8" else {"verify": images}
     file = kresnet.export(model, folder / f"{quantize}.tflite", quantize=quantize, latency=False, **settings)
     return file, json.loads(description_of(file).read_text())["proof"]
 
@@ -33,15 +34,16 @@ def export(model, folder, quantize):
 @pytest.mark.filterwarnings("error::UserWarning")  # none of them is slow
 def test_every_kind_goes_out(key, tmp_path):
     keras.utils.set_random_seed(0)
-    size = 2 * kresnet.get_builder(key).spec.stride  # at one pixel a mean would be a reshape
-    model = shallow(key, size, classes=10)
+    builder = kresnet.get_builder(key)
+    stride = dataclasses.replace(builder.spec, **cut_short(builder.spec)).stride
+    model = shallow(key, 2 * stride, classes=100)  # at one pixel a mean would be a reshape
     allowed = OPERATORS | ({"RESHAPE", "TRANSPOSE"} if key.startswith("vgg") else set())  # they flatten their last map
     for quantize in (None, "int8"):
         file, proof = export(model, tmp_path, quantize)
         assert set(proof["operators"]) <= allowed
         assert proof["xnnpack_partitions"] == 1
         if quantize is None:
-            assert proof["images"] == 64
+            assert proof["images"] == 4
             assert 0 < proof["logits"]["largest_of_deviation"] <= 1e-4
         else:
             assert file.stat().st_size < 0.7 * (tmp_path / "None.tflite").stat().st_size  # of small ones much is names
@@ -53,7 +55,7 @@ def test_a_whole_network_goes_out_at_224_pixels(key, tmp_path):
     keras.utils.set_random_seed(0)
     model = kresnet.create_model(key)
     _, proof = export(model, tmp_path, None)
-    assert proof["images"] == 64
+    assert proof["images"] == 4
     assert 0 < proof["logits"]["largest_of_deviation"] <= 1e-4
     file, _ = export(model, tmp_path, "int8")
     assert {op.name for op in lint.operators(TFLiteFile(file))} <= OPERATORS

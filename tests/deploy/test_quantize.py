@@ -1,8 +1,5 @@
 """Quantization-aware training: what it rounds, how it trains, and that its int8 file computes the same."""
 
-import os
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -10,7 +7,6 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from keras import ops
 from rewriting import NETWORKS, norms, randomise, same_weights
-from test_processes import python
 
 import kresnet
 from kresnet.deploy.convert import to_tflite
@@ -335,9 +331,8 @@ def test_what_int8_is_not_known_to_compute_is_refused():
 
 
 @pytest.mark.slow
-def test_trains_on_jax():
-    pytest.importorskip("jax")
-    printed = python(
+def test_trains_on_jax(on_jax):
+    printed = on_jax(
         """
         import keras, numpy as np
         from kresnet.deploy.quantize import quantize_aware
@@ -358,8 +353,6 @@ def test_trains_on_jax():
         weights = zip(changed, aware.weights)
         assert all(now for now, weight in weights if weight.trainable), changed
         print(keras.backend.backend())
-        """,
-        KERAS_BACKEND="jax",
-        PYTHONPATH=os.pathsep.join(sys.path),
+        """
     )
     assert printed.split() == ["jax"]

@@ -8,7 +8,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_processes import python
 
 import kresnet
 from kresnet.evaluation import cam, drawings, report
@@ -214,8 +213,7 @@ def test_maps_equal_grad_cam_by_gradients(model):
         np.testing.assert_allclose(found[:, column], expected, atol=1e-5)
 
 
-def test_maps_on_jax(model, tmp_path):
-    pytest.importorskip("jax")
+def test_maps_on_jax(model, on_jax, tmp_path):
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "images.npy", IMAGES[:2])
     code = f"""
@@ -224,7 +222,7 @@ def test_maps_on_jax(model, tmp_path):
         model, images = keras.saving.load_model({str(tmp_path / "model.keras")!r}), {str(tmp_path / "images.npy")!r}
         np.save({str(tmp_path / "maps.npy")!r}, cam.class_activation_maps(model, np.load(images), [[1, 2, 3]] * 2))
     """
-    python(code, KERAS_BACKEND="jax")
+    on_jax(code)
     expected = cam.class_activation_maps(model, IMAGES[:2], [[1, 2, 3]] * 2)
     np.testing.assert_allclose(np.load(tmp_path / "maps.npy"), expected, atol=1e-4)
 
@@ -257,7 +255,7 @@ def test_networks_without_such_a_head(model):
 
 
 @pytest.mark.parametrize("key", ["resnet20", "resnetv2_18", "mobilenetv2_035", "efficientnet_b0"])
-def test_every_family_has_maps(key):
+def test_every_family_has_maps(key, no_weights):
     assert cam.supports(kresnet.create_model(key))
 
 

@@ -1,15 +1,12 @@
 """A rewritten network computes what the network computes."""
 
 import functools
-import os
-import sys
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 from rewriting import NETWORKS, TINY, assert_same_function, norms, outputs, randomise, same_weights
-from test_processes import python
 
 import kresnet
 from kresnet.data.samples import natural_images
@@ -240,9 +237,8 @@ def test_what_is_no_flat_functional_model_is_refused():
 
 
 @pytest.mark.slow
-def test_on_jax():
-    pytest.importorskip("jax")
-    printed = python(
+def test_on_jax(on_jax):
+    printed = on_jax(
         """
         import keras
         from kresnet.graph.fold import fold_batch_norm
@@ -254,8 +250,6 @@ def test_on_jax():
             assert norms(folded) == []
             assert_same_function(model, folded)
         print(keras.backend.backend())
-        """,
-        KERAS_BACKEND="jax",
-        PYTHONPATH=os.pathsep.join(sys.path),
+        """
     )
     assert printed.split() == ["jax"]

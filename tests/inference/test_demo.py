@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from demos import COLOURS, NAMES, SIZE, network, running, write_files
 from PIL import Image
-from test_processes import python
+from processes import python
 
 import kresnet
 from kresnet.inference.demo import Demo

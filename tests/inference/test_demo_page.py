@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from demos import NAMES, SIZE, network, running, write_files
 from PIL import Image
+from processes import COMMAND
 from selenium.webdriver.support.wait import WebDriverWait
-from test_processes import COMMAND
 
 import kresnet
 from kresnet.data import images

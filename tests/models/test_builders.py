@@ -13,6 +13,7 @@ from kresnet.layers.pixels import CIFAR, IMAGENET
 
 PLAIN = {"shortcut": "none"}
 TINY = {"depths": (1, 1, 1, 1), "widths": (8, 16, 24, 32)}
+TWO = {"depths": (2, 1), "widths": (8, 16)}
 X = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), "uint8")
 
 
@@ -30,7 +31,7 @@ def test_signature_is_keras_s():
         assert builder.paper in builder.__doc__
 
 
-def test_list_and_create():
+def test_list_and_create(no_weights):
     assert kresnet.list_models("resnet5?") == ["resnet50", "resnet56"]
     assert {"resnet18", "wrn_28_10", "senet154", "resnetv2_1001", "plainnet34"} <= set(kresnet.list_models())
     model = kresnet.create_model("resnet18", classes=7, **TINY)
@@ -40,7 +41,7 @@ def test_list_and_create():
         kresnet.create_model("resnet5O")
 
 
-def test_spec_fields_of_a_named_network_make_an_unnamed_one():
+def test_spec_fields_of_a_named_network_make_an_unnamed_one(no_weights):
     model = kresnet.ResNet50(stem="deep", shortcut="avg_conv", se_reduction=16)
     assert model.count_params() == kresnet.ResNet(stem="deep", shortcut="avg_conv", se_reduction=16).count_params()
     assert model.count_params() > kresnet.ResNet50D().count_params()
@@ -60,7 +61,7 @@ def test_builders_pickle():
     assert pickle.loads(pickle.dumps(kresnet.ResNet50)) is kresnet.ResNet50
 
 
-def test_preactresnet18_ends_without_norm_and_the_paper_s_networks_with_it():
+def test_preactresnet18_ends_without_norm_and_the_paper_s_networks_with_it(no_weights):
     def ends(model):
         return "head_norm" in {layer.name for layer in model.layers}
 
@@ -72,13 +73,13 @@ def test_preactresnet18_ends_without_norm_and_the_paper_s_networks_with_it():
     assert ends(kresnet.ResNet110V2(depths=(1, 1, 1)))
 
 
-def test_layer_names():
+def test_layer_names(no_weights):
     names = {layer.name for layer in kresnet.ResNet50().layers}
     assert {"stem_conv", "stage3_block2_conv1", "stage3_block2_norm1", "stage3_block1_shortcut_conv"} <= names
     assert {"stage3_block2_add", "stage3_block2_out", "head_pool", "predictions", "preprocessing"} <= names
 
 
-def test_v1_as_printed_strides_in_the_1x1():
+def test_v1_as_printed_strides_in_the_1x1(no_weights):
     for stride_in, strides in (("1x1", [(2, 2), (1, 1)]), ("3x3", [(1, 1), (2, 2)])):
         model = kresnet.ResNet50(stride_in=stride_in)
         assert [model.get_layer(f"stage3_block1_conv{i}").strides for i in (1, 2)] == strides
@@ -138,35 +139,36 @@ def test_input_tensor():
 
 
 def test_features():
-    model = kresnet.ResNet50(features=("stage2", "stage3", "stage4", "stage5"))
+    model = kresnet.ResNet50(depths=(1, 1, 1, 1), features=("stage2", "stage3", "stage4", "stage5"))
     assert model.feature_strides == {"stage2": 4, "stage3": 8, "stage4": 16, "stage5": 32}
     maps = model(X)
     assert {name: m.shape for name, m in maps.items()} == {
         name: (2, 64 // stride, 64 // stride, 64 * stride) for name, stride in model.feature_strides.items()
     }
-    everything = kresnet.ResNet50V2(features=True, output_stride=8)
+    everything = kresnet.ResNet50V2(depths=(1, 1, 1, 1), features=True, output_stride=8)
     assert everything.feature_strides == {"stage2": 4, "stage3": 8, "stage4": 8, "stage5": 8}
     assert kresnet.WRN16_8(features=["stem", "stage4"]).feature_strides == {"stem": 1, "stage4": 4}
     with pytest.raises(ValueError, match=r"`features` must be one of 'stem', 'stage2', .* Received: features='stage1'"):
         kresnet.ResNet50(features=("stage1",))
 
 
-def test_dilation_keeps_the_parameters_and_the_resolution():
+def test_dilation_keeps_the_parameters_and_the_resolution(no_weights):
+    parameters = kresnet.ResNet50(include_top=False).count_params()
     for output_stride in (8, 16, 32):
         model = kresnet.ResNet50(include_top=False, output_stride=output_stride, input_shape=(64, 64, 3))
         assert model.output_shape == (None, *[64 // output_stride] * 2, 2048)
-        assert model.count_params() == kresnet.ResNet50(include_top=False).count_params()
+        assert model.count_params() == parameters
 
 
 def test_zero_init_residual_starts_as_identities():
     for preactivation in (False, True):
-        model = kresnet.ResNet(zero_init_residual=True, preactivation=preactivation, features=True)
+        model = kresnet.ResNet(**TWO, zero_init_residual=True, preactivation=preactivation, features=True)
         inputs = model.get_layer("stage2_block2_add").input
         block = keras.Model(model.input, {"in": inputs[0], "out": model.get_layer("stage2_block2_add").output})(X)
         np.testing.assert_array_equal(block["in"], block["out"])
 
 
-def test_drop_path_rises_linearly_to_the_last_block():
+def test_drop_path_rises_linearly_to_the_last_block(no_weights):
     model = kresnet.ResNet18(drop_path_rate=0.2)
     rates = [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
     np.testing.assert_allclose(rates, 0.2 * np.arange(1, 9) / 8)

@@ -54,7 +54,7 @@ def test_rounding_to_multiples_of_8_loses_at_most_a_tenth(width, multiplier):
     assert channels - width * multiplier <= 8
 
 
-def test_the_head_never_shrinks_below_1280():
+def test_the_head_never_shrinks_below_1280(no_weights):
     widths = {alpha: kresnet.MobileNetV2(alpha=alpha, include_top=False).output_shape[-1] for alpha in (0.35, 1, 1.4)}
     assert widths == {0.35: 1280, 1: 1280, 1.4: 1792}
     assert kresnet.EfficientNetB0(width_multiplier=0.5, include_top=False).output_shape[-1] == 640
@@ -62,7 +62,7 @@ def test_the_head_never_shrinks_below_1280():
 
 
 @pytest.mark.parametrize(("alpha", "key"), [(0.35, "035"), (0.5, "050"), (0.75, "075"), (1.4, "140")])
-def test_alpha_is_timm_s(alpha, key):
+def test_alpha_is_timm_s(alpha, key, no_weights):
     assert kresnet.MobileNetV2(alpha=alpha).count_params() == kresnet.create_model(f"mobilenetv2_{key}").count_params()
 
 
@@ -71,13 +71,13 @@ def test_alpha_is_checked_by_name():
         kresnet.MobileNetV2(alpha=0)
 
 
-def test_mobilenetv1_takes_any_alpha():
+def test_mobilenetv1_takes_any_alpha(no_weights):
     model = kresnet.MobileNetV1(alpha=0.25)
     assert model.get_layer("stem_conv").filters == 8
     assert model.count_params() < kresnet.MobileNetV1().count_params() / 8
 
 
-def test_squeeze_excitation_is_a_fraction_of_the_block_s_input():
+def test_squeeze_excitation_is_a_fraction_of_the_block_s_input(no_weights):
     model = kresnet.EfficientNetB0()
     reduced = {f"stage{s}_block1_se_reduce": c for s, c in zip(range(2, 9), (8, 4, 6, 10, 20, 28, 48), strict=True)}
     assert {name: model.get_layer(name).filters for name in reduced} == reduced
@@ -86,7 +86,7 @@ def test_squeeze_excitation_is_a_fraction_of_the_block_s_input():
     assert not any("_se_" in name for name in lite)
 
 
-def test_dropout_and_drop_connect_are_the_published():
+def test_dropout_and_drop_connect_are_the_published(no_weights):
     model = kresnet.EfficientNetB0()
     rates = {layer.name: layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
     assert rates.pop("head_dropout") == 0.2
@@ -102,7 +102,7 @@ def test_dropout_and_drop_connect_are_the_published():
     assert heads == [0.2, 0.2, 0.3, 0.3, 0.4, 0.4, 0.5, 0.5]
 
 
-def test_default_sizes():
+def test_default_sizes(no_weights):
     sizes = [kresnet.get_builder(f"efficientnet_b{i}").input_size for i in range(8)]
     assert sizes == [224, 240, 260, 300, 380, 456, 528, 600]
     assert [kresnet.get_builder(f"efficientnet_lite{i}").input_size for i in range(5)] == [224, 240, 260, 280, 300]
@@ -117,7 +117,7 @@ def test_tflite_agrees_and_has_no_operator_that_moves_shapes(key, tmp_path):
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()])
-    file = kresnet.export(model, tmp_path / "model.tflite")
+    file = kresnet.export(model, tmp_path / "model.tflite", verify=X, latency=False)
     lite = TFLiteFile(file)
     operators = [op["op_name"] for op in lite.interpreter._get_ops_details()]
     assert not {"SHAPE", "PACK", "RESHAPE", "STRIDED_SLICE"} & set(operators)
@@ -127,7 +127,7 @@ def test_tflite_agrees_and_has_no_operator_that_moves_shapes(key, tmp_path):
     np.testing.assert_allclose(lite(X), model(X), atol=1e-5)
 
 
-def test_same_padding_and_odd_sizes_need_no_padding_layer():
+def test_same_padding_and_odd_sizes_need_no_padding_layer(no_weights):
     def pads(model):
         return sum(isinstance(layer, keras.layers.ZeroPadding2D) for layer in model.layers)
 

@@ -4,23 +4,34 @@ import keras
 import numpy as np
 import pytest
 import reference
-from networks import DAILY
+from networks import DAILY, kind
 
 import kresnet
 from kresnet import weights
+
+
+def between_siblings():
+    """Returns the stored networks that are neither the smallest nor the largest of their kind from their source."""
+    siblings = {}
+    for key, (name, fields) in reference.NETWORKS.items():
+        siblings.setdefault((key.split(":")[0], kind(name), str(fields)), []).append(key)
+    by_size = [sorted(keys, key=lambda key: reference.LAYOUTS[key]["params"]) for keys in siblings.values()]
+    return {key for keys in by_size for key in keys[1:-1]}
+
+
+def marked_keys():
+    """Yields the stored networks, marked by how often they are compared."""
+    between = between_siblings()
+    for key, (name, _) in reference.NETWORKS.items():
+        thorough = [pytest.mark.thorough] if key in between else []
+        yield key if name in DAILY else pytest.param(key, marks=[pytest.mark.slow, *thorough])
 
 
 def test_every_stored_network_of_ours_is_compared():
     assert len(reference.NETWORKS) == 70
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        key if name in DAILY else pytest.param(key, marks=pytest.mark.slow)
-        for key, (name, _) in reference.NETWORKS.items()
-    ],
-)
+@pytest.mark.parametrize("key", list(marked_keys()))
 def test_logits_and_parameters(key, tmp_path, undrawn_weights):
     name, fields = reference.NETWORKS[key]
     size = key.split(":")[2]

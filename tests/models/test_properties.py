@@ -114,7 +114,7 @@ def predicted_parameters(
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(SPECS, st.integers(1, 4), st.integers(1, 5), st.sampled_from([None, 31, 32, 40]))
 def test_a_spec_builds_as_predicted_or_is_refused(fields, channels, classes, size):
     try:
@@ -221,7 +221,7 @@ def inverted_parameters(
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(INVERTED, st.integers(1, 4), st.sampled_from([None, 15, 32, 33]))
 def test_a_table_builds_as_predicted_or_is_refused(fields, channels, size):
     stride = 2 * math.prod(row[3] for row in fields["table"])

@@ -4,7 +4,6 @@ import json
 import re
 import warnings
 
-import keras
 import pytest
 
 import kresnet
@@ -41,15 +40,8 @@ def test_a_product_far_from_2_is_a_warning_that_gives_it():
 
 
 @pytest.mark.parametrize("key", ["efficientnet_b0", "efficientnet_b3", "mobilenetv2_100", "resnet50", "wrn_16_8"])
-def test_phi_0_is_the_baseline_exactly(key):
+def test_phi_0_is_the_baseline_exactly(key, no_weights):
     assert kresnet.create_model(key, phi=0).to_json() == kresnet.create_model(key).to_json()
-
-
-@pytest.fixture
-def no_weights():
-    """Nothing is computed, so that no weights are drawn."""
-    with keras.StatelessScope():
-        yield
 
 
 @pytest.mark.slow
@@ -72,13 +64,13 @@ def test_phi_scales_blocks_channels_and_pixels(no_weights):
     assert kresnet.ResNet(groups=32, phi=1).get_layer("stage3_block1_conv2").filters % 32 == 0
 
 
-def test_phi_shrinks_too():
+def test_phi_shrinks_too(no_weights):
     small = kresnet.EfficientNet(phi=-2)
     assert small.input_shape == (None, 160, 160, 3)
     assert kresnet.cost(small).macs < kresnet.cost(kresnet.EfficientNet()).macs / 2
 
 
-def test_alpha_alone():
+def test_alpha_alone(no_weights):
     assert kresnet.MobileNetV2(alpha=0.5).count_params() == kresnet.MobileNetV2_050().count_params()
     for builder in (kresnet.ResNet50, kresnet.EfficientNet):
         with pytest.raises(ValueError, match=r"coefficients need `phi`. Received: alpha=1.1"):
@@ -101,7 +93,7 @@ def test_the_documented_table_of_published_and_formula():
 
 
 @pytest.mark.slow
-def test_grid_search_finds_the_best(tmp_path):
+def test_grid_search_finds_the_best(tmp_path, no_weights):
     def score(model):
         return -abs(model.input_shape[1] - 256)  # likes resolution 256 best
 
@@ -150,7 +142,7 @@ def test_grid_search_survives_an_interruption(tmp_path):
 
 
 @pytest.mark.parametrize("limit", [{"macs": 30e6}, {"params": 20_000}, {"macs": 30e6, "params": 9_000}])
-def test_largest_is_the_largest(limit):
+def test_largest_is_the_largest(limit, no_weights):
     phi = largest(kresnet.EfficientNet, **limit, **TINY)
     assert phi == round(phi, 2)
 

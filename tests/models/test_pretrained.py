@@ -61,7 +61,7 @@ def test_every_row_fits_its_network(row):
     assert {name: needed[name] for name in needed if name not in ("mean", "std")} == {
         name: value for name, value in row.changes.items() if getattr(builder.spec, name) != value
     }
-    address, repository = r"https://[\w.-]+/[\w./-]+-[0-9a-f]{8}\.pth", r"timm/[\w.-]+"
+    address, repository = r"https://[\w.-]+/[\w./-]+-[0-9a-f]{8,9}\.pth", r"timm/[\w.-]+"
     places = {"timm": f"{repository}|{address}", "torchvision": address, "PyPI": r"[\w-]+"}
     assert re.fullmatch(places[row.source], row.place)
     assert row.interpolation in ("bicubic", "bilinear")
@@ -70,9 +70,14 @@ def test_every_row_fits_its_network(row):
 
 def test_one_of_each_is_recommended_and_free():
     keys = kresnet.list_models(pretrained=True)
-    assert len(keys) + len(architectures.known().keys() - set(kresnet.list_models())) >= 75
+    assert len(keys) >= 75
+    assert {*keys} <= {*kresnet.list_models(), *architectures.known()}
     for key in keys:
         first, *others = kresnet.list_weights(key)
+        if all(row.checkpoint().noncommercial for row in (first, *others)):
+            with pytest.raises(ValueError, match=f"weights of {key} are recommended .*; there are {first.tag}"):
+                published.by_name(key, "imagenet")
+            continue
         assert first.recommended
         assert not first.checkpoint().noncommercial
         assert not any(row.recommended for row in others)
@@ -174,6 +179,7 @@ def test_imagenet_of_an_architecture_without_a_builder(monkeypatch):
     """The recommended ones, or the only ones; those of several are listed."""
     asked = published.by_name("tf_efficientnet_b0", "imagenet")
     assert asked.source == "timm/tf_efficientnet_b0.ns_jft_in1k"
+    assert published.by_name("ecaresnet50t", "imagenet").source == "timm/ecaresnet50t.ra2_in1k"
     assert published.by_name("legacy_seresnet50", "imagenet").source.endswith("/se_resnet50-ce0d4300.pth")
     for name in ("tf_in1k", "in1k", "tf_efficientnet_b0.in1k"):  # ours, timm's, and timm's whole
         assert published.by_name("tf_efficientnet_b0", name).source == "timm/tf_efficientnet_b0.in1k"

@@ -178,9 +178,9 @@ def test_callbacks_that_compare_epochs_go_on_across_the_seam(tmp_path, batches):
 
         spy = keras.callbacks.LambdaCallback(on_epoch_begin=remember)
         history = kresnet.train(
-            model, batches, "quick", validation_data=batches, epochs=5, batch_size=16,
-            schedule="plateau", warmup_epochs=0, patience=9,
-            callbacks=[spy, stop, reduce], verbose=False, with_report=False, freeze="stage2", **arguments,
+            model, batches, "quick", validation_data=batches, epochs=5, batch_size=16, schedule="plateau", patience=9,
+            warmup_epochs=0, callbacks=[spy, stop, reduce], verbose=False, with_report=False, freeze="stage2",
+            **arguments,
         )  # fmt: skip
         assert history.epoch == [0, 1, 2]
         assert stop.stopped_epoch == 2

@@ -106,6 +106,7 @@ def _train_arguments(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--freeze", default=False, metavar="PART", help="the last part that stays: stem, ..., head")
     command.add_argument("--freeze-epochs", type=int, metavar="N", help="for how long (default: all epochs)")
     command.add_argument("--layer-decay", type=float, default=1.0, metavar="FACTOR", help="of rates, block by block")
+    command.add_argument("--class-weight", metavar="KIND", help="balanced: each class counts alike")
     command.add_argument("--precision", help="float32, mixed_bfloat16 or mixed_float16")
     command.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (default: 0)")
     command.add_argument("--split-seed", type=int, default=0, help="of what is held out (default: 0)")

@@ -17,13 +17,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from kresnet.data import samples
 from kresnet.deploy.finishing import finished
 from kresnet.deploy.lowering import lower
 from kresnet.deploy.metadata import Metadata
 from kresnet.deploy.quantize import is_quantize_aware
 from kresnet.graph.fold import fold_batch_norm
-from kresnet.graph.inputs import PIXELS, input_range
 from kresnet.graph.outputs import output_kind
 from kresnet.graph.trace import all_layers, is_functional, nested
 from kresnet.layers.grouped import native_grouped_convolution
@@ -53,7 +51,7 @@ def to_tflite(
         io: dtype of the input. With "int8" the output is int8 too; otherwise it is float32.
         batch_size: images in a run; None for any number.
         calibration: for "int8": images whose ranges at each layer become the ranges of the integers, (n, height, width,
-            channels), 0 to 255 if the network takes pixels. None for a network that stores its own ranges.
+            channels). None for a network that stores its own ranges.
         metadata: what the file says about itself, without the labels, which `Metadata.append_labels` adds.
 
     Returns:
@@ -61,7 +59,7 @@ def to_tflite(
     """
     import tensorflow as tf
 
-    integer, output, pixels = quantize == "int8", output_name(model), input_range(model) == PIXELS
+    integer, output = quantize == "int8", output_name(model)
     large = model.count_params() >= LARGE
     with tempfile.TemporaryDirectory() as folder, _quiet():
         # Integer files get their input's dtype from the converter; in the others it is a cast.
@@ -77,8 +75,7 @@ def to_tflite(
             converter.inference_output_type = tf.int8 if io == "int8" else tf.float32
             if calibration is not None:
                 converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-                images = samples.full_range(calibration) if pixels else calibration
-                converter.representative_dataset = lambda: ([image[None].astype("float32")] for image in images)
+                converter.representative_dataset = lambda: ([image[None].astype("float32")] for image in calibration)
         if large:
             release_memory()
         content = finished(converter.convert(), output, metadata)

@@ -53,7 +53,7 @@ def _write_tflite(task: Task, path: Path) -> None:
         quantize=task.quantize,
         io=task.io,
         batch_size=task.batch_size,
-        calibration=task.calibration,
+        calibration=task.calibration_in_full,
         metadata=metadata,
     )
     path.write_bytes(content)

@@ -64,6 +64,12 @@ class Task:
         return json.dumps({**self.about, "proof": numbers}, indent=2, ensure_ascii=False) + "\n"
 
     @property
+    def calibration_in_full(self) -> np.ndarray | None:
+        """The calibration images; pixels among them span 0 to 255, so that the file takes them as bytes."""
+        pixels = self.calibration is not None and self.about["input"].get("range") == list(PIXELS)
+        return samples.full_range(self.calibration) if pixels else self.calibration
+
+    @property
     def metadata(self) -> metadata.Metadata:
         """What travels inside a .tflite."""
         normalization = {key: self.about["input"][key] for key in ("mean", "std") if key in self.about["input"]}

@@ -22,8 +22,11 @@ from kresnet.graph.trace import Call, Trace, functional, last_operation, produce
 
 
 def supports(model: keras.Model) -> bool:
-    """Tells whether `class_activation_maps` works: the model must end in `head_pool` and `predictions`."""
-    return _features(model) is not None
+    """Tells whether `class_activation_maps` works: the model must end in `head_pool` and `predictions`, of all classes.
+
+    A single output is of one of two classes.
+    """
+    return _features(model) is not None and model.output_shape[-1] > 1
 
 
 def class_activation_maps(model: keras.Model, images: Any, classes: Any) -> np.ndarray:

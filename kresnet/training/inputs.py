@@ -117,17 +117,19 @@ def with_checked_labels(dataset: Any, classes: int, several: bool, name: str) ->
     def check(index: Any, batch: tuple[Any, ...]) -> tuple[Any, ...]:
         values = tf.cast(batch[1], tf.float64)
         if shares:
-            total = tf.reduce_sum(values, axis=-1)
-            wrong = tf.reduce_any(~((values >= 0) & (values <= 1)), axis=-1)
-            wrong = wrong if several else wrong | ~(tf.abs(total - 1) < 1e-3)
+            total, least, most = (f(values, axis=-1) for f in (tf.reduce_sum, tf.reduce_min, tf.reduce_max))
+            wrong = ~((least >= 0) & (most <= 1) & (several | (tf.abs(total - 1) < 1e-3)))
             text = "shares in 0 to 1" if several else "shares in 0 to 1 that sum to 1"
+            told, numbers = "smallest={}, largest={}, sum={}", (least, most, total)
         else:
             values = tf.reshape(values, [-1])
             whole = (values == tf.floor(values)) | (classes == 1)
             wrong, text = ~((values >= 0) & (values <= highest) & whole), f"whole numbers in 0 to {highest}"
-        bad = tf.boolean_mask(values, wrong)[:1]
+            told, numbers = "label={}", (values,)
+        # Of the first label that is wrong, if there is one.
+        bad = [tf.concat([tf.boolean_mask(number, wrong), [0.0]], 0)[0] for number in numbers]
         said = tf.strings.format(
-            f"Labels in `{name}` must be {text}. Received: label={{}}, batch={{}}, counted from 0", (bad, index)
+            f"Labels in `{name}` must be {text}. Received: {told}, batch={{}}, counted from 0", (*bad, index)
         )
         with tf.control_dependencies([tf.debugging.Assert(~tf.reduce_any(wrong), [said], summarize=20)]):
             return tf.nest.map_structure(tf.identity, batch)

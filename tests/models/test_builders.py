@@ -51,7 +51,17 @@ def test_spec_fields_of_a_named_network_make_an_unnamed_one(no_weights):
 
 def test_public_names():
     builders = {kresnet.get_builder(key).__name__ for key in kresnet.list_models()} | {"ResNet", "EfficientNet"}
-    others = {"CompoundScaling", "cost", "create_model", "evaluate", "export", "get_builder", "list_models", "train"}
+    others = {
+        "CompoundScaling",
+        "any_range",
+        "cost",
+        "create_model",
+        "evaluate",
+        "export",
+        "get_builder",
+        "list_models",
+        "train",
+    }
     others |= {"data", "quantize_aware", "recipes", "scaling", "MobileNet", "freeze", "recalibrate_batch_norm"}
     others |= {"decode_predictions", "grad_cam", "list_weights", "predict", "preprocess_input", "save_weights"}
     assert set(kresnet.__all__) == builders | others

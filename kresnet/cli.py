@@ -206,8 +206,8 @@ def _train(options: argparse.Namespace) -> int:
 
     given = [name for name in ("epochs", "batch_size", "learning_rate", "image_size") if hasattr(options, name)]
     fields = {name: getattr(options, name) for name in given} | _fields(options.set)
-    names = ("out", "weights", "freeze", "freeze_epochs", "layer_decay", "precision", "seed", "split_seed")
-    names += ("deterministic", "on_error")
+    names = ("out", "weights", "freeze", "freeze_epochs", "layer_decay", "class_weight", "precision", "seed")
+    names += ("split_seed", "deterministic", "on_error")
     settings = {name: getattr(options, name) for name in names}
     model_fields = _fields(options.model)
     train(options.key, options.data, options.recipe, model_fields=model_fields, **settings, **fields)

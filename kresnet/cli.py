@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _preprocessing_arguments(command)
     command.add_argument("--split-seed", type=int, default=0, help="of the split, as in training (default: 0)")
     command.add_argument("--on-error", default="raise", help="for a broken image: raise (default) or skip")
+    command.add_argument("--csv", metavar="FILE", help="write each image's classes and probabilities there")
     command.set_defaults(run=_evaluate)
     command = commands.add_parser("predict", help="classify images", description="Classify images.")
     command.add_argument("model", help="a run, .keras, .tflite or SavedModel")
@@ -240,7 +241,10 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     names = ("crops", "scales", "split", "batch_size", "image_size", "split_seed", "on_error")
     names += ("crop_fraction", "interpolation")
-    print(evaluate(options.model, options.data, **{name: getattr(options, name) for name in names}).summary())
+    found = evaluate(options.model, options.data, **{name: getattr(options, name) for name in names})
+    if options.csv:
+        found.to_csv(options.csv)
+    print(found.summary())
     return 0
 
 

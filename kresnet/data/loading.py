@@ -99,7 +99,8 @@ def load(
     Returns:
         A `tf.data.Dataset` of (images, labels): uint8 pixels (batch, height, width, channels), 0 to 255, and int64
         (batch,). Iterating over it is one epoch. It has the attributes `class_names` (tuple), `examples` (images in an
-        epoch), `epochs` (`Epochs`) and `skipped` (names of the images skipped so far).
+        epoch), `epochs` (`Epochs`), `skipped` (names of the images skipped so far), `labels` (int64, (examples,)) and
+        `file_paths` (tuple), the last two in the order before shuffling, and None where they are not known.
 
     Raises:
         ValueError: if an argument makes no sense, or a class has no images. During iteration, a broken image raises a
@@ -156,6 +157,7 @@ def load(
         data = data.apply(tf.data.experimental.assert_cardinality(batches))
     data = without_tuning(data.prefetch(tf.data.AUTOTUNE))
     data.class_names, data.examples, data.epochs, data.skipped = found.class_names, found.count, epochs, skipped
+    data.labels, data.file_paths = found.labels, found.file_paths
     return data
 
 

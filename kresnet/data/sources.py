@@ -41,6 +41,11 @@ class Source:
     paths: np.ndarray | None = None
     stream: Callable[[], Any] | None = None
 
+    @property
+    def file_paths(self) -> tuple[str, ...] | None:
+        """The paths as text; None where images are no files."""
+        return None if self.paths is None else tuple(map(os.fsdecode, self.paths.tolist()))
+
 
 def find(
     source: str | os.PathLike,

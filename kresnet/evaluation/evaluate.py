@@ -14,7 +14,7 @@ from kresnet import checks
 from kresnet.data import images, sources
 from kresnet.data.loading import broken_image, load
 from kresnet.data.samples import class_indices
-from kresnet.evaluation.intervals import wilson
+from kresnet.evaluation.result import Evaluation
 from kresnet.graph.ranges import RangeCheck
 from kresnet.graph.rebuild import copy_weights
 from kresnet.inference import preprocessing
@@ -25,67 +25,6 @@ CROPS = ("center", "ten", "full")
 
 # Networks divide their input's size by up to 32. At multiples of it, every stage pads alike at every scale.
 MULTIPLE = 32
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """The result of an evaluation.
-
-    Attributes:
-        labels: integers, (examples,), in the order of the data.
-        probabilities: float32, (examples, classes), averaged over crops, scales and networks.
-        class_names: in the order of the labels; None if they are not known.
-        crops, scales: the arguments of `evaluate`.
-    """
-
-    labels: np.ndarray
-    probabilities: np.ndarray
-    class_names: tuple[str, ...] | None = None
-    crops: str = "center"
-    scales: tuple[int, ...] = ()
-
-    @property
-    def examples(self) -> int:
-        """The number of images."""
-        return len(self.labels)
-
-    def correct(self, k: int = 1) -> int:
-        """Returns how many images have their class among the k likeliest; ties are won by the lower class index."""
-        likeliest = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :k]
-        return int((likeliest == self.labels[:, None]).sum())
-
-    def accuracy(self, k: int = 1) -> float:
-        """Returns the top-k accuracy, in [0, 1]."""
-        return self.correct(k) / self.examples
-
-    @property
-    def loss(self) -> float:
-        """The mean cross-entropy in nats. Probabilities are normalized to a sum of 1, and clipped to at least 1e-7."""
-        p = self.probabilities[np.arange(self.examples), self.labels] / self.probabilities.sum(axis=1)
-        return float(-np.log(np.clip(p, 1e-7, 1)).mean())
-
-    def summary(self) -> str:
-        """Returns accuracies with their counts and 95 % confidence intervals, and the loss, in one line."""
-        parts = []
-        for k in self._ks:
-            correct = self.correct(k)
-            low, high = wilson(correct, self.examples)
-            counts = f"{correct} of {self.examples}, 95 % interval {low:.2%} to {high:.2%}"
-            parts.append(f"top-{k} {self.accuracy(k):.2%} ({counts})")
-        return "  ".join([*parts, f"loss {self.loss:.4f}"])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the results as plain values, for a JSON file."""
-        values = {"examples": self.examples, "loss": self.loss, "crops": self.crops, "scales": [*self.scales]}
-        for k in self._ks:
-            values[f"top{k}"] = self.accuracy(k)
-            values[f"top{k}_interval"] = list(wilson(self.correct(k), self.examples))
-        return values
-
-    @property
-    def _ks(self) -> tuple[int, ...]:
-        """Top-5 says nothing of five classes or fewer."""
-        return (1, 5) if self.probabilities.shape[1] > 5 else (1,)
 
 
 def evaluate(
@@ -197,7 +136,11 @@ def evaluate(
     checks.require(len(labels) > 0, "There are no images", data=data)
     result = Evaluation(np.concatenate(labels), np.concatenate(probabilities), crops=crops, scales=tuple(scales))
     names = _class_names(result, getattr(batches, "class_names", None), predictors[0].class_names)
-    return dataclasses.replace(result, class_names=names)
+    files = getattr(batches, "file_paths", None) if is_source else None
+    if files is not None and batches.skipped:
+        skipped = set(batches.skipped)
+        files = tuple(file for file in files if file not in skipped)
+    return dataclasses.replace(result, class_names=names, file_paths=files)
 
 
 def _check_finite(numbers: np.ndarray, first: int, text: str) -> None:
@@ -303,13 +246,15 @@ class _WholeImages:
     def __init__(self, source: str | os.PathLike, split: str, split_seed: int, on_error: str, data_dir: Any) -> None:
         self.source = sources.find(source, split, seed=split_seed, data_dir=data_dir)
         self.class_names, self.examples, self.on_error = self.source.class_names, self.source.count, on_error
+        self.file_paths, self.skipped = self.source.file_paths, []
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for decode, label in sources.decoders(self.source):
+        for index, (decode, label) in enumerate(sources.decoders(self.source)):
             try:
                 image = decode()
             except images.ImageError:
                 if self.on_error == "raise":
                     raise
+                self.skipped.append(self.file_paths[index] if self.file_paths else str(index))
                 continue
             yield image[None], np.array([label])

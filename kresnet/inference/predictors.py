@@ -20,8 +20,8 @@ from kresnet.graph.outputs import output_kind, say_of_two
 from kresnet.graph.ranges import RangeCheck
 from kresnet.inference import preprocessing
 
-# Files in the folder of a run: its options, and the best checkpoint.
-CONFIG, BEST = "config.json", "best.keras"
+# Files in the folder of a run: its options, and the checkpoints of the best and of the last epoch.
+CONFIG, BEST, LAST = "config.json", "best.keras", "last.keras"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from kresnet.files import replacing
-from kresnet.inference.predictors import BEST
+from kresnet.inference.predictors import BEST, LAST
 from kresnet.progress import bar
 
 
@@ -75,7 +75,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.best_epoch = 0
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        last = self.folder / "last.keras"
+        last = self.folder / LAST
         with replacing(last) as temporary:
             self.model.save(temporary)
         value = (logs or {}).get(self.monitor)

@@ -1,7 +1,8 @@
-"""What a run is fed: its batches looked at before the step that would use them, and the weights of its classes."""
+"""What a run is fed: how it is loaded, looked at before the step that would use it, and weighted."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +11,16 @@ import keras
 import numpy as np
 
 from kresnet import checks
+from kresnet.data import images, sources
+from kresnet.data.loading import load
 from kresnet.data.samples import class_indices
 from kresnet.graph.inputs import input_range
 from kresnet.graph.ranges import RangeCheck
+from kresnet.progress import say
+from kresnet.training.recipe import Recipe
 
+# A recipe's batches are for a million images: an epoch of a few would be one step, or none.
+STEPS, FEWEST = 8, 8
 _REFUSED = re.compile(r"assertion failed: \[(Labels .*? Received: .*?)\]")
 
 
@@ -34,6 +41,55 @@ def first_batch(dataset: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     batch = next(iter(dataset.take(1)), None)
     checks.require(batch is not None and len(batch[1]) > 0, "There are no images", **{name: dataset})
     return np.asarray(batch[0]), np.asarray(batch[1])
+
+
+def fitting_batch_size(source: str, batch_size: int, split_seed: int, data_dir: str | os.PathLike | None) -> int:
+    """Returns a recipe's batch size, halved until an epoch has `STEPS` steps, or a batch `FEWEST` images; says so."""
+    count, wanted = sources.find(source, "train", seed=split_seed, data_dir=data_dir).count, batch_size
+    while batch_size >= 2 * FEWEST and count // batch_size < STEPS:
+        batch_size //= 2
+    if batch_size < wanted:
+        say(f"Batches of {batch_size} images and not of {wanted}, with {count} to train on; the learning rate follows.")
+    return batch_size
+
+
+def loaded(
+    source: str, recipe: Recipe, size: int, batch_size: int, validation_data: Any, options: dict[str, Any]
+) -> tuple[Any, Any]:
+    """Loads the training images of a source as the recipe says, and its validation images unless there are others."""
+    augment = recipe.augment
+    if augment == "auto":
+        augment = "cifar" if size < images.SMALL else "inception"
+    training = load(
+        source,
+        "train",
+        size,
+        batch_size,
+        augment=augment,
+        flip=recipe.flip,
+        mixup=recipe.mixup,
+        cutmix=recipe.cutmix,
+        repeats=recipe.repeats,
+        **options,
+    )
+    if validation_data is None:
+        validation_data = load(source, "validation", size, batch_size, crop_fraction=recipe.crop_fraction, **options)
+        checks.require(
+            validation_data.class_names == training.class_names,
+            "Training and validation images must have the same classes",
+            only_in_one=sorted(set(validation_data.class_names) ^ set(training.class_names)),
+        )
+    return training, validation_data
+
+
+def steps_per_epoch(data: Any, batch_size: int) -> int:
+    """Returns the number of batches of a dataset; where images may be skipped, what it is without that."""
+    steps = int(data.cardinality())
+    if steps >= 0:
+        return steps
+    examples = getattr(data, "examples", None)
+    checks.require(examples, "`data` must know its length; see tf.data.experimental.assert_cardinality", data=data)
+    return max(1, examples // batch_size)
 
 
 def batched(arrays: tuple[Any, ...], batch_size: int) -> Any:
@@ -60,9 +116,9 @@ def checked(
     """
     wanted, classes, sizes, found = input_range(model), model.output_shape[-1], {}, {}
     for name, data in datasets.items():
-        images, labels = seen[name] if name in seen else first_batch(data, name)
-        RangeCheck(wanted, name)(images)
-        sizes[name] = float(np.abs(images.astype("float32")).max())
+        pictures, labels = seen[name] if name in seen else first_batch(data, name)
+        RangeCheck(wanted, name)(pictures)
+        sizes[name] = float(np.abs(pictures.astype("float32")).max())
         found[name] = with_checked_labels(data, classes, several, name)
         check_labels(labels, classes, several, name)
     alike = len(sizes) < 2 or not min(sizes.values()) or max(sizes.values()) / min(sizes.values()) < 20

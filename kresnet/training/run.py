@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,22 @@ from kresnet import __version__, checks, files
 from kresnet.data.samples import class_indices
 from kresnet.evaluation import report as report_page
 from kresnet.evaluation.evaluate import evaluate
-from kresnet.inference.predictors import BEST, CONFIG
+from kresnet.inference.predictors import BEST, CONFIG, LAST
 
 
 def is_run(folder: str | os.PathLike) -> bool:
-    """Tells whether a folder holds a run."""
-    return (Path(folder) / CONFIG).exists()
+    """Tells whether a folder holds a run of which an epoch is done; what one left that failed earlier is no loss."""
+    return (Path(folder) / CONFIG).exists() and any((Path(folder) / name).exists() for name in (BEST, LAST))
 
 
-def write_config(folder: Path, config: dict[str, Any]) -> None:
-    """Writes `config.json`: the options of the run, and the versions of the packages that it runs on."""
+def begin(folder: Path, config: dict[str, Any]) -> None:
+    """Writes `config.json`: the options of the run, and the versions of the packages that it runs on.
+
+    What a run left in the folder that ended before its first epoch did is removed.
+    """
+    if (folder / CONFIG).exists():
+        shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+        (folder / "history.csv").unlink(missing_ok=True)
     with files.replacing(folder / CONFIG) as temporary:
         temporary.write_text(json.dumps({**config, "versions": _versions()}, indent=2))
 

@@ -13,8 +13,7 @@ import keras
 import numpy as np
 
 from kresnet import checks
-from kresnet.data import images
-from kresnet.data.loading import broken_image, load, without_tuning
+from kresnet.data.loading import broken_image, without_tuning
 from kresnet.graph.outputs import output_kind
 from kresnet.training import callbacks as own_callbacks
 from kresnet.training import inputs, losses, network, recipes, run, transfer
@@ -61,7 +60,7 @@ def train(
             indices or shares, and are checked before each step; its images must be of the range that the network is
             made for (see `kresnet.any_range`).
         recipe: a recipe of `kresnet.recipes`, or its name, such as "bag-of-tricks".
-        out: the folder of the run; it must not hold a run already.
+        out: the folder of the run. It must not hold a run already, except one that ended before its first epoch did.
         validation_data: a `tf.data.Dataset` to validate with. Default: the "validation" split of the source.
         weights: for a key: what to start from, as in the network's builder: "imagenet", a tag, "hf://..." or a file.
             Where its classes are others, the classifier is new.
@@ -88,7 +87,8 @@ def train(
         verbose: whether to show progress and results.
         with_report: whether to write `report.html`.
         **overrides: any field of the recipe, such as `epochs=90` or `batch_size=64`. If only the batch size is given,
-            the recipe's learning rate is scaled with it.
+            the recipe's learning rate is scaled with it. Of a source with few images, the recipe's batch size is
+            halved until an epoch has 8 steps, and the learning rate with it, which is said.
 
     Returns:
         Keras's `History`.
@@ -114,7 +114,9 @@ def train(
         validation_data = inputs.batched(validation_data, batch_size)
     if source is not None:
         options = {"seed": seed, "split_seed": split_seed, "on_error": on_error, "data_dir": data_dir}
-        data, validation_data = _load(source, recipe, size, batch_size, validation_data, options)
+        if "batch_size" not in overrides:
+            batch_size = inputs.fitting_batch_size(source, batch_size, split_seed, data_dir)
+        data, validation_data = inputs.loaded(source, recipe, size, batch_size, validation_data, options)
     shape = (size, size, int(data.element_spec[0].shape[-1]))
     class_names = getattr(data, "class_names", None)
     fields = {}
@@ -135,7 +137,7 @@ def train(
         "`data` has weights of its own",
         class_weight=class_weight,
     )
-    steps = _steps_per_epoch(data, batch_size)
+    steps = inputs.steps_per_epoch(data, batch_size)
     epochs = max(1, -(-recipe.total_steps(steps, batch_size) // steps))
     transfer.check_phases(epochs, freeze, freeze_epochs)
     if freeze is not False:
@@ -165,7 +167,11 @@ def train(
         "parameters": model.count_params(),
         "command": sys.argv,
     }
-    run.write_config(folder, config)
+    run.begin(folder, config)
+    if verbose:
+        images = getattr(data, "examples", steps * batch_size)
+        sizes = f"{images} images of {max(2, classes)} classes, {steps} steps of {batch_size} an epoch, {epochs} epochs"
+        print(f"{config['model']} on {sizes}; everything goes to {folder}/")
     all_callbacks = [*_callbacks(recipe, data, batch_size, folder, verbose), *callbacks]
     pause = [transfer.Pause(freeze_epochs)] if freeze_epochs else []
     from_logits = output_kind(model) == "logits"
@@ -253,45 +259,6 @@ def _fit(
         history.epoch[:0] = so_far.epoch
         history.history = {name: so_far.history.get(name, []) + values for name, values in history.history.items()}
     return history
-
-
-def _load(
-    source: str, recipe: Recipe, size: int, batch_size: int, validation_data: Any, options: dict[str, Any]
-) -> tuple[Any, Any]:
-    """Loads the training images of a source as the recipe says, and its validation images unless there are others."""
-    augment = recipe.augment
-    if augment == "auto":
-        augment = "cifar" if size < images.SMALL else "inception"
-    training = load(
-        source,
-        "train",
-        size,
-        batch_size,
-        augment=augment,
-        flip=recipe.flip,
-        mixup=recipe.mixup,
-        cutmix=recipe.cutmix,
-        repeats=recipe.repeats,
-        **options,
-    )
-    if validation_data is None:
-        validation_data = load(source, "validation", size, batch_size, crop_fraction=recipe.crop_fraction, **options)
-        checks.require(
-            validation_data.class_names == training.class_names,
-            "Training and validation images must have the same classes",
-            only_in_one=sorted(set(validation_data.class_names) ^ set(training.class_names)),
-        )
-    return training, validation_data
-
-
-def _steps_per_epoch(data: Any, batch_size: int) -> int:
-    steps = int(data.cardinality())
-    if steps >= 0:
-        return steps
-    # If images may be skipped, the number of batches is not known in advance.
-    examples = getattr(data, "examples", None)
-    checks.require(examples, "`data` must know its length; see tf.data.experimental.assert_cardinality", data=data)
-    return max(1, examples // batch_size)
 
 
 def _use_deterministic_operations() -> None:

@@ -1,9 +1,12 @@
 """What a run is fed: labels are checked before each step, images looked at, and classes and images weighted."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from pictures import write_folder
 from test_train import tiny
 
 import kresnet
@@ -169,3 +172,35 @@ def test_evaluate_names_what_is_not_finite():
     model.layers[-1].set_weights([np.nan * weight for weight in model.layers[-1].get_weights()])
     with pytest.raises(ValueError, match=r"gives numbers that are not finite\. Received: image=0"):
         kresnet.evaluate(model, batches(), verbose=False)
+
+
+def test_a_folder_of_few_images_gets_smaller_batches(tmp_path, capsys):
+    photos = write_folder(tmp_path / "photos", count=25)
+    model = tiny(classes=3, channels=3)
+    kresnet.train(model, photos, "fine-tune", out=tmp_path / "a", epochs=1, with_report=False)
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert (config["batch_size"], config["steps_per_epoch"]) == (8, 7)  # 60 images
+    printed = capsys.readouterr()
+    assert "Batches of 8 images and not of 256, with 60 to train on" in printed.err
+    assert (
+        f"on 60 images of 3 classes, 7 steps of 8 an epoch, 1 epochs; everything goes to {tmp_path}/a/" in printed.out
+    )
+    train(tmp_path / "b", photos, tiny(classes=3, channels=3), batch_size=32)  # as it is told
+    assert json.loads((tmp_path / "b" / "config.json").read_text())["batch_size"] == 32
+    assert "not of" not in capsys.readouterr().err
+    assert inputs.fitting_batch_size("digits", 128, 0, None) == 128
+
+
+def test_a_run_that_failed_at_once_does_not_block_its_retry(tmp_path):
+    class Fails(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(tmp_path / "run", batches(), callbacks=[Fails()])
+    assert (tmp_path / "run" / "config.json").exists()
+    train(tmp_path / "run", batches())
+    assert (tmp_path / "run" / "last.keras").exists()
+    assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 2
+    with pytest.raises(ValueError, match="holds a run already"):
+        train(tmp_path / "run", batches())

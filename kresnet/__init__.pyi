@@ -79,6 +79,7 @@ class _InvertedSpecBuilder(Protocol):
         shortcut: bool = ...,
         activation: str = ...,
         padding: str = ...,
+        output_stride: int = ...,
         drop_path_rate: float = ...,
     ) -> keras.Model: ...
 

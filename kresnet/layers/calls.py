@@ -64,13 +64,19 @@ def conv(
     )(x)
 
 
-def depthwise_conv(x, kernel: int, *, stride: int = 1, padding: str = "symmetric", name: str):
+def depthwise_conv(x, kernel: int, *, stride: int = 1, dilation: int = 1, padding: str = "symmetric", name: str):
     """Convolves each channel separately, without bias. Arguments and result: as in `conv`."""
     x, padding = _pad(x, kernel, stride, padding, name)
     # Each output channel has one input channel. Keras takes that number, its kernel's last axis, for the fan-out.
     initializer = VarianceScaling(scale=2.0, mode="fan_out", distribution="untruncated_normal")
     return keras.layers.DepthwiseConv2D(
-        kernel, strides=stride, padding=padding, use_bias=False, depthwise_initializer=initializer, name=name
+        kernel,
+        strides=stride,
+        padding=padding,
+        dilation_rate=dilation,
+        use_bias=False,
+        depthwise_initializer=initializer,
+        name=name,
     )(x)
 
 

@@ -52,7 +52,7 @@ class InvertedSpec(Spec):
     """
 
     settings = (*Spec.settings, "activation", "padding")
-    free = (*Spec.free, "drop_path_rate")
+    free = (*Spec.free, "output_stride", "drop_path_rate")
 
     table: tuple[Row, ...] = MOBILENETV2  # rows (t, c, n, s, k, se), or their first four columns
     stem_width: int = 32  # channels of the first convolution
@@ -65,6 +65,7 @@ class InvertedSpec(Spec):
     shortcut: bool = True  # where a block's input and output have the same shape
     activation: str = "relu6"  # one of `kresnet.layers.ACTIVATIONS`; squeeze-and-excitation has it too
     padding: str = "symmetric"  # as PyTorch's weights want it; "same": as TensorFlow's do
+    output_stride: int = 32  # 8 or 16: the later stages dilate instead of striding
     drop_path_rate: float = 0.0  # rises linearly from 0 at the first block; one more block would have this rate
 
     def __post_init__(self):
@@ -79,11 +80,12 @@ class InvertedSpec(Spec):
             checks.boolean(name, getattr(self, name))
         checks.choice("activation", self.activation, ACTIVATIONS)
         checks.choice("padding", self.padding, ("symmetric", "same"))
+        checks.choice("output_stride", checks.integer("output_stride", self.output_stride), (8, 16, 32))
         checks.number("drop_path_rate", self.drop_path_rate, 0, 1, "a fraction in [0, 1)")
 
     @property
     def stride(self) -> int:
-        return 2 * math.prod(row.s for row in self.table)
+        return min(2 * math.prod(row.s for row in self.table), self.output_stride)
 
     def scaled(self, depth: float, width: float) -> InvertedSpec:
         return dataclasses.replace(
@@ -133,36 +135,48 @@ def inverted(x: Any, spec: InvertedSpec) -> tuple[Any, dict[str, FeatureMap]]:
     """Builds stem, stages and head. The papers' stage 1 is the stem."""
     x = conv(x, spec.stem_channels, 3, stride=2, padding=spec.padding, name="stem_conv")
     x = _norm_act(x, spec, "stem_norm", "stem_act")
-    maps, stride = {"stem": FeatureMap(x, 2)}, 2
+    maps, stride, dilation = {"stem": FeatureMap(x, 2)}, 2, 1
     rows = list(spec.stages())
     total, number = sum(row.n for row in rows), 0
     for stage, row in enumerate(rows, 2):
+        # What would stride beyond the limit dilates from the next block on (Chen et al. 2017, arXiv:1706.05587).
+        before, step = dilation, row.s if stride * row.s <= spec.output_stride else 1
+        dilation, stride = dilation * row.s // step, stride * step
         for i in range(row.n):
-            rate = spec.drop_path_rate * number / total
-            x = _block(x, row, row.s if i == 0 else 1, spec, rate, f"stage{stage}_block{i + 1}")
+            first = i == 0
+            place = _Place(f"stage{stage}_block{i + 1}", step if first else 1, before if first else dilation)
+            shortcut = spec.shortcut and (row.s == 1 or not first)
+            x = _block(x, row, place, spec, shortcut, spec.drop_path_rate * number / total)
             number += 1
-        stride *= row.s
         maps[f"stage{stage}"] = FeatureMap(x, stride)
     if spec.head_channels:
         x = _norm_act(conv(x, spec.head_channels, 1, name="head_conv"), spec, "head_norm", "head_act")
     return x, maps
 
 
-def _block(x: Any, row: Row, stride: int, spec: InvertedSpec, drop_path_rate: float, name: str) -> Any:
-    """Expands, convolves each channel separately, rescales the channels, projects, and adds the input."""
-    shortcut, channels, i = x, x.shape[-1], 1
+class _Place(NamedTuple):
+    """Where a block stands: its name, and its depthwise convolution's stride and dilation in pixels."""
+
+    name: str
+    stride: int
+    dilation: int
+
+
+def _block(x: Any, row: Row, place: _Place, spec: InvertedSpec, shortcut: bool, drop_path_rate: float) -> Any:
+    """Expands, convolves each channel separately, rescales the channels, projects, and adds the input where it fits."""
+    (name, stride, dilation), before, channels, i = place, x, x.shape[-1], 1
     if row.t > 1:
         x = _norm_act(conv(x, channels * row.t, 1, name=f"{name}_conv1"), spec, f"{name}_norm1", f"{name}_act1")
         i = 2
-    x = depthwise_conv(x, row.k, stride=stride, padding=spec.padding, name=f"{name}_conv{i}")
+    x = depthwise_conv(x, row.k, stride=stride, dilation=dilation, padding=spec.padding, name=f"{name}_conv{i}")
     x = _norm_act(x, spec, f"{name}_norm{i}", f"{name}_act{i}")
     if row.se:
         x = squeeze_excite(x, max(1, round(channels * row.se)), activation=spec.activation, name=f"{name}_se")
     x = _norm(conv(x, row.c, 1, name=f"{name}_conv{i + 1}"), spec, f"{name}_norm{i + 1}")
     if not spec.linear:
         x = activation(x, spec.activation, name=f"{name}_act{i + 1}")
-    if spec.shortcut and stride == 1 and channels == row.c:
-        x = keras.layers.Add(name=f"{name}_add")([shortcut, drop_path(x, drop_path_rate, name=f"{name}_drop_path")])
+    if shortcut and channels == row.c:
+        x = keras.layers.Add(name=f"{name}_add")([before, drop_path(x, drop_path_rate, name=f"{name}_drop_path")])
     return x
 
 

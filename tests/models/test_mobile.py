@@ -165,7 +165,7 @@ def test_nonsense_is_refused_by_name(received, arguments):
 
 @pytest.mark.parametrize("name", ["MobileNetV2_035", "MobileNetV1", "EfficientNetLite0"])
 def test_dilation_gives_what_strides_skip(name):
-    """DeepLab's convention, Chen et al. 2017, arXiv:1706.05587: every second pixel of the finer map is the coarser's."""
+    """DeepLab's convention, Chen et al. 2017, arXiv:1706.05587: the coarser map is in the finer one."""
     build, maps = getattr(kresnet, name), {}
     arguments = {"features": True, "input_shape": (65, 65, 3), "include_preprocessing": False}
     images = np.random.default_rng(0).standard_normal((1, 65, 65, 3)).astype("float32")

@@ -19,7 +19,7 @@ from kresnet.graph.fold import NORMS, fold_batch_norm
 from kresnet.graph.inputs import input_range
 from kresnet.graph.memory import in_parts
 from kresnet.graph.ranges import RangeCheck
-from kresnet.graph.rebuild import duplicate, rebuild
+from kresnet.graph.rebuild import duplicate, flattened, rebuild
 from kresnet.graph.trace import all_layers, trace
 from kresnet.layers.fake_quantize import (
     FakeQuantize,
@@ -46,6 +46,7 @@ def quantize_aware(model: keras.Model, calibration: Any = None, *, momentum: flo
       their jitter costs accuracy, and freezes the statistics after a while. A trained network that is tuned for some
       epochs can start there: what trains is then what is deployed, and nothing is left to be folded. Norms that do not
       follow a convolution become 1x1 depthwise convolutions, as does the rescaling of pixels, which does not train.
+    - Models within the model are dissolved into their layers.
 
     Train it with a tenth of the first learning rate or less: without norms, a large rate destroys the network.
     `kresnet.export(..., quantize="int8")` writes it with the ranges that it holds, without calibration.
@@ -64,14 +65,14 @@ def quantize_aware(model: keras.Model, calibration: Any = None, *, momentum: flo
         A softmax or sigmoid at an output is not rounded, so that the loss stays smooth.
 
     Raises:
-        ValueError: if the model is not functional or holds other models, if it is not known how int8 computes a layer
-            or activation, or if the model does not take the images.
+        ValueError: if the model is not functional, if it is not known how int8 computes a layer or activation, or if
+            the model does not take the images.
 
     Source: Jacob et al. 2018, arXiv:1712.05877, section 3; Krishnamoorthi 2018, arXiv:1806.08342, section 3.
     """
     range_momentum = checks.number("momentum", momentum, 0, 1, "a share in [0, 1)")
     checks.require(not is_quantize_aware(model), "`model` is quantization-aware already", model=model)
-    folded = fold_batch_norm(model)
+    folded = fold_batch_norm(flattened(model))
     new = _Rewrite(folded, range_momentum).run()
     if calibration is not None:
         batches, split = samples.batches(calibration, model.inputs[0].shape[1:], "calibration"), in_parts(new)
@@ -133,7 +134,7 @@ class _Rewrite:
             return lambda inputs, **_: layer(inputs)
         if kind is keras.layers.AveragePooling2D:
             return self._average(operation)
-        if kind in (keras.layers.Activation, keras.layers.ReLU):
+        if kind in (keras.layers.Activation, keras.layers.ReLU, keras.layers.Softmax):
             return self._activation(operation, function, name)
         if kind in _QUANTIZED:
             core = _QUANTIZED[kind].from_config({**operation.get_config(), "activation": "linear"})
@@ -203,10 +204,15 @@ class _Rewrite:
         ranged = self._range(pooling, pooling.name, limits)
         return lambda inputs, **_: ranged(core(inputs))
 
-    def _depthwise(self, layer: Any) -> keras.layers.Layer:
-        """Returns the 1x1 depthwise convolution that scales and shifts each channel as a norm or rescaling does."""
+    def _depthwise(self, layer: Any) -> Callable[[Any], Any]:
+        """Returns the 1x1 depthwise convolution that scales and shifts each channel as a norm or rescaling does.
+
+        A vector becomes a map of one pixel for it.
+        """
         shape = self.graph.calls_of(layer)[0].inputs[0].shape
-        checks.require(len(shape) == 4, "quantize_aware scales feature maps only", layer=layer.name, shape=shape)
+        checks.require(
+            len(shape) in (2, 4), "quantize_aware scales feature maps and vectors only", layer=layer.name, shape=shape
+        )
         if isinstance(layer, keras.layers.Rescaling):
             scale, shift = layer.scale, layer.offset
         else:
@@ -217,4 +223,8 @@ class _Rewrite:
         core.trainable = layer.trainable and not isinstance(layer, keras.layers.Rescaling)
         scale, shift = (np.broadcast_to(np.asarray(value, "float32"), shape[-1:]) for value in (scale, shift))
         self.weights.append((core, [scale.reshape(1, 1, -1, 1), shift]))
-        return core
+        if len(shape) == 4:
+            return core
+        to_map = keras.layers.Reshape((1, 1, shape[-1]), name=f"{layer.name}_map")
+        to_vector = keras.layers.Reshape((shape[-1],), name=f"{layer.name}_vector")
+        return lambda x: to_vector(core(to_map(x)))

@@ -13,7 +13,8 @@ from kresnet.layers.padding import EdgePadding2D, ReflectPadding2D
 
 # Their output holds values of their input, and so its range.
 SAME_RANGE = (
-    *(keras.layers.MaxPooling2D, keras.layers.ZeroPadding2D, EdgePadding2D, ReflectPadding2D),
+    *(keras.layers.MaxPooling2D, keras.layers.GlobalMaxPooling2D),
+    *(keras.layers.ZeroPadding2D, EdgePadding2D, ReflectPadding2D),
     *(keras.layers.Dropout, keras.layers.Identity, keras.layers.Flatten, keras.layers.Reshape),
 )
 FUSED = ("relu", "relu6")  # LiteRT computes them in the operator before
@@ -31,6 +32,8 @@ def activation_of(operation: Any) -> str:
         plain = not operation.negative_slope and not operation.threshold
         limit = operation.max_value
         name = {None: "relu", 6.0: "relu6"}.get(limit, "relu of another range") if plain else "leaky relu"
+    elif isinstance(operation, keras.layers.Softmax):
+        name = "softmax" if operation.axis == -1 else f"softmax along axis {operation.axis}"
     else:
         name = getattr(getattr(operation, "activation", None), "__name__", "linear")
     checks.require(

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from kresnet.graph.network import like
-from kresnet.graph.trace import all_layers, producer
+from kresnet.graph.trace import all_layers, functional, is_functional, nested, producer
 
 
 def duplicate(operation: Any) -> Any:
@@ -45,10 +45,7 @@ def rebuild(
             copies[id(operation)] = copy(operation)
         return copies[id(operation)]
 
-    def new_input(tensor: Any) -> Any:
-        return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=producer(tensor).name)
-
-    inputs = keras.tree.map_structure(new_input, model.input)
+    inputs = keras.tree.map_structure(_new_input, model.input)
     entered = keras.tree.map_structure(enter, inputs)
     new = like(model, inputs, model._run_through_graph(entered, operation_fn=once))
     for key, copied in copies.items():
@@ -56,3 +53,49 @@ def rebuild(
         if type(copied) is type(originals[key]) and weights and len(copied.weights) == len(weights):
             copy_weights(originals[key], copied)
     return copies, new
+
+
+def flattened(model: keras.Model) -> keras.Model:
+    """Returns a copy of a model with the layers of the models in it in their place; a model without such as it is.
+
+    A layer whose name occurs twice gets that of its model before its own.
+    """
+    if not nested(functional(model)):
+        return model
+    originals, copies, names = {}, {}, set()
+
+    def once(operation: Any, within: str) -> Callable[..., Any]:
+        if id(operation) not in copies:
+            config = operation.get_config()
+            if operation.name in names:
+                config["name"] = f"{within}_{operation.name}"
+            names.add(config.get("name", operation.name))
+            originals[id(operation)], copies[id(operation)] = operation, type(operation).from_config(config)
+        return copies[id(operation)]
+
+    def inlined(operation: Any, within: str, training: bool | None) -> Callable[..., Any]:
+        inner = functional(operation)
+
+        def run(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            # As in Keras, what a model is called with holds for the layers in it.
+            now = kwargs.get("training") if training is None else training
+            if is_functional(inner):
+                return inner._run_through_graph(inputs, operation_fn=lambda one: inlined(one, operation.name, now))
+            if now is not None and getattr(operation, "_call_has_training_arg", False):
+                kwargs["training"] = now
+            return once(operation, within)(inputs, *args, **kwargs)
+
+        return run
+
+    outer = functional(model)
+    inputs = keras.tree.map_structure(_new_input, outer.input)
+    outputs = outer._run_through_graph(inputs, operation_fn=lambda one: inlined(one, outer.name, None))
+    new = like(model, inputs, outputs)
+    for key, copied in copies.items():
+        if getattr(copied, "weights", []):
+            copy_weights(originals[key], copied)
+    return new
+
+
+def _new_input(tensor: Any) -> Any:
+    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=producer(tensor).name)

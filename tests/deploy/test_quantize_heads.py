@@ -1,0 +1,92 @@
+"""Quantization-aware training of a network with a head of one's own: what plain int8 export takes, it takes.
+
+keras#16888, tensorflow-model-optimization#991 and #292: nested backbones, norms behind a pooling, other poolings.
+"""
+
+import keras
+import numpy as np
+import pytest
+from rewriting import randomise
+
+import kresnet
+from kresnet.deploy.quantize import quantize_aware
+from kresnet.graph.rebuild import flattened
+from kresnet.graph.trace import nested
+from kresnet.inference.tflite_file import TFLiteFile
+
+L = keras.layers
+IMAGES = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3)).astype("uint8")
+
+
+def chain(*layers):
+    def head(x):
+        for layer in layers:
+            x = layer(x)
+        return x
+
+    return head
+
+
+HEADS = {
+    "norm behind the pooling": lambda: chain(L.GlobalAveragePooling2D(), L.BatchNormalization(), L.Dense(3, "softmax")),
+    "norm behind a ReLU": lambda: chain(
+        L.GlobalAveragePooling2D(), L.Dense(8, "relu"), L.BatchNormalization(), L.Dense(3, "softmax")
+    ),
+    "maximum": lambda: chain(L.GlobalMaxPooling2D(), L.Dense(3, "softmax")),
+    "average and maximum": lambda: (
+        lambda x: L.Dense(3, "softmax")(L.Concatenate()([L.GlobalAveragePooling2D()(x), L.GlobalMaxPooling2D()(x)]))
+    ),
+    "a Softmax layer": lambda: chain(L.GlobalAveragePooling2D(), L.Dropout(0.2), L.Dense(3), L.Softmax()),
+    "flattened": lambda: chain(L.Flatten(), L.Dense(3, "softmax")),
+}
+
+
+def network(head, inside=False):
+    keras.utils.set_random_seed(0)
+    body = kresnet.ResNet(depths=(1,), widths=(8,), stem="conv3", include_top=False, input_shape=(16, 16, 3))
+    image = keras.Input((16, 16, 3))
+    model = (
+        keras.Model(image, head(body(image, training=False))) if inside else keras.Model(body.input, head(body.output))
+    )
+    return randomise(model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+def test_it_is_near_trains_and_its_file_computes_the_same(tmp_path, head, inside):
+    model = network(head(), inside)
+    expected = model.predict(IMAGES, verbose=0)
+    aware = quantize_aware(model, IMAGES)
+    np.testing.assert_allclose(aware.predict(IMAGES, verbose=0), expected, atol=0.1)
+    aware.compile(keras.optimizers.SGD(1e-3), "sparse_categorical_crossentropy", run_eagerly=True)
+    assert np.isfinite(aware.train_on_batch(IMAGES, np.arange(32) % 3))
+    path = kresnet.export(aware, tmp_path / "x.tflite", quantize="int8", verify=IMAGES, latency=False, agreement=0.9)
+    np.testing.assert_allclose(TFLiteFile(path)(IMAGES), aware.predict(IMAGES, verbose=0), atol=0.02)
+
+
+def test_a_nested_model_is_dissolved():
+    model = network(HEADS["flattened"](), inside=True)
+    whole = keras.Sequential([keras.Input((16, 16, 3)), L.RandomFlip(), model, L.Dense(2, name="predictions")])
+    flat = flattened(whole)
+    assert not nested(flat)
+    assert flat.count_params() == whole.count_params()
+    np.testing.assert_array_equal(flat(IMAGES, training=False), whole(IMAGES, training=False))
+    plain = network(HEADS["flattened"]())
+    assert flattened(plain) is plain
+
+
+def test_names_that_occur_twice_and_what_a_model_is_called_with():
+    inner = keras.Sequential([keras.Input((4,)), L.Dense(4, name="dense"), L.Dropout(0.5, name="drop")], name="inner")
+    image = keras.Input((4,))
+    x = L.Dropout(0.5, name="drop")(L.Dense(4, name="dense")(image))
+    model = keras.Model(image, inner(x, training=False))
+    flat = flattened(model)
+    assert [layer.name for layer in flat.layers[1:]] == ["dense", "drop", "inner_dense", "inner_drop"]
+    values = np.ones((64, 4), "float32")
+    np.testing.assert_allclose(flat(values), model(values), rtol=1e-6)
+    # In training only the outer dropout is at work: rows are scaled by it, and none is all zeros.
+    out = keras.Model(flat.input, flat.get_layer("inner_dense").output)(values, training=True)
+    assert len(np.unique(np.round(out, 4), axis=0)) > 1
+    last = keras.Model(flat.get_layer("inner_dense").output, flat.output)(np.ones((64, 4), "float32"), training=True)
+    np.testing.assert_array_equal(last, np.ones((64, 4)))

@@ -1,5 +1,6 @@
 """The README tells the truth: its table is current, and its code runs as printed."""
 
+import configparser
 import re
 
 import keras
@@ -26,3 +27,11 @@ def test_code_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(code, {"SMALL": {"depths": (1, 1), "widths": (16, 32)}})
     assert (tmp_path / "saved_models" / "photos.tflite").stat().st_size > 100_000
+
+
+def test_every_extra_is_named():
+    setup = configparser.ConfigParser()
+    setup.read(network_tables.README.parent / "setup.cfg")
+    (bullet,) = re.findall(r"^- \*\*Extras\*\*.*?(?=^- )", network_tables.README.read_text(), re.DOTALL | re.MULTILINE)
+    named = set(re.findall(r"`([a-z]+)`", bullet))
+    assert named == set(setup["options.extras_require"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import random
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,12 +16,13 @@ import keras
 import numpy as np
 
 from kresnet import checks
+from kresnet.data import rand_augment
 from kresnet.data.draws import Seeds, fold, keyed
 from kresnet.data.images import INTERPOLATIONS, SMALL, central_share, resize_and_crop
 from kresnet.graph.seeds import draw_from
 from kresnet.layers.pixels import CIFAR, IMAGENET
 
-POLICIES = ("flip-crop", "cifar", "inception", "randaugment", "augmix", "cutout")
+POLICIES = ("flip-crop", "cifar", "inception", "randaugment", "augmix", "cutout", "gridmask")
 
 # Of ImageNet's RGB values in [0, 1]: Krizhevsky et al. 2012, section 4.1; numbers from facebookarchive/fb.resnet.torch.
 PCA_VALUES = (0.2175, 0.0188, 0.0045)
@@ -98,8 +98,9 @@ def policy(
     if base == "inception":
         return Policy(_distorted, (*flips, _colour))
     if base == "randaugment":
-        return Policy(window, (*basic, _rand_augment(numbers, name)))
-    return Policy(window, (*basic, _aug_mix() if base == "augmix" else _cutout))
+        return Policy(window, (*basic, rand_augment.drawn(numbers, name)))
+    last = {"augmix": _aug_mix, "cutout": lambda: _cutout, "gridmask": _grid_mask}[base]()
+    return Policy(window, (*basic, last))
 
 
 def mixer(mixup: float, cutmix: float) -> Callable[[Any, Any, Any], tuple[Any, Any]]:
@@ -113,28 +114,24 @@ def mixer(mixup: float, cutmix: float) -> Callable[[Any, Any, Any], tuple[Any, A
         A function of uint8 images (batch, height, width, channels), one-hot labels (batch, classes) and the batch's
         key. It returns such images, and labels as float32 shares.
 
-    Source: Zhang et al. 2018, arXiv:1710.09412, by keras-cv; Yun et al. 2019, arXiv:1905.04899, by Keras: keras-cv's
-    labels count the whole box even where the image's border cuts it off.
+    Source: Zhang et al. 2018, arXiv:1710.09412; Yun et al. 2019, arXiv:1905.04899; both by Keras.
     """
     import tensorflow as tf
 
-    cut = keras.layers.CutMix((cutmix, cutmix), dtype="float32") if cutmix else None
+    layers = [keras.layers.MixUp(mixup, dtype="float32")] if mixup else []
+    layers += [keras.layers.CutMix((cutmix, cutmix), dtype="float32")] if cutmix else []
 
-    def by_mixup(images: Any, labels: Any, key: Any) -> Any:
-        with keyed(key):
-            return _keras_cv().layers.MixUp(alpha=mixup)({"images": images, "labels": labels})
-
-    def by_cutmix(images: Any, labels: Any, key: Any) -> Any:
-        draw_from(cut, Seeds(key))
-        return cut({"images": images, "labels": labels})
+    def by(layer: keras.layers.Layer, images: Any, labels: Any, key: Any) -> Any:
+        draw_from(layer, Seeds(key))
+        return layer({"images": images, "labels": labels})
 
     def mix(images: Any, labels: Any, key: Any) -> tuple[Any, Any]:
-        images, chosen = tf.cast(images, tf.float32), [by_mixup] * bool(mixup) + [by_cutmix] * bool(cutmix)
-        if len(chosen) == 1:
-            mixed = chosen[0](images, labels, key)
+        images = tf.cast(images, tf.float32)
+        methods = [functools.partial(by, layer, images, labels, key) for layer in layers]
+        if len(methods) == 1:
+            mixed = methods[0]()
         else:
-            first = tf.random.stateless_uniform([], fold(key, 99)) < 0.5
-            mixed = tf.cond(first, *[functools.partial(method, images, labels, key) for method in chosen])
+            mixed = tf.cond(tf.random.stateless_uniform([], fold(key, 99)) < 0.5, *methods)
         return to_uint8(tf.ensure_shape(mixed["images"], images.shape)), tf.ensure_shape(mixed["labels"], labels.shape)
 
     return mix
@@ -248,33 +245,35 @@ def _colour(image: Any, key: Any) -> Any:
     return tf.nn.bias_add(mixed, shift)[0]
 
 
-def _rand_augment(numbers: str, name: str) -> Callable[[Any, Any], Any]:
-    # As for the paper's ResNet-50: 2 operations of magnitude 9; one operation in eleven is the identity.
-    fields = {"n": 2.0, "m": 9.0, "mstd": 0.0, "p": 10 / 11}
-    for part in filter(None, numbers.split("-")):
-        match = re.fullmatch(r"([a-z]+)(\d+(?:\.\d+)?)", part)
-        checks.require(
-            match and match[1] in fields, "RandAugment is written as 'randaugment-n2-m9-mstd0.5-p0.5'", augment=name
-        )
-        fields[match[1]] = float(match[2])
-    checks.require(fields["m"] <= 10 and fields["p"] <= 1, "RandAugment's m is at most 10, p at most 1", augment=name)
+def _cutout(image: Any, key: Any) -> Any:
+    """A grey square of half the image's side, whose centre is any pixel: the border may cut it (DeVries and Taylor
+    2017, arXiv:1708.04552, section 3, which found that to matter; Keras's RandomErasing stays inside)."""
+    import tensorflow as tf
+
+    height, width = image.shape[:2]
+    side, grey = min(height, width) // 2, 255 * sum(IMAGENET["mean"]) / 3
+
+    def inside(number: int, length: int) -> Any:
+        first = tf.random.stateless_uniform([], fold(key, number), 0, length, tf.int32) - side // 2
+        places = tf.range(length)
+        return (places >= first) & (places < first + side)
+
+    square = inside(8, height)[:, None, None] & inside(9, width)[None, :, None]
+    return tf.where(square, grey, image)
+
+
+def _grid_mask() -> Callable[[Any, Any], Any]:
+    """A grid of black squares, turned by up to 54 degrees (Chen et al. 2020, arXiv:2001.04086), by keras-cv."""
+    try:
+        import keras_cv
+    except ImportError as error:
+        raise ImportError("`augment='gridmask'` is keras-cv's: pip install 'kresnet[augment]'") from error
 
     def augment(image: Any, key: Any) -> Any:
-        _require_rgb(image)
         with keyed(key):
-            layer = _keras_cv().layers.RandAugment(
-                (0, 255), int(fields["n"]), fields["m"] / 10, fields["mstd"] / 10, fields["p"]
-            )
-            return layer(image)
+            return keras_cv.layers.GridMask()(image)
 
     return augment
-
-
-def _cutout(image: Any, key: Any) -> Any:
-    """A grey square of half the image's side, anywhere (DeVries and Taylor 2017, arXiv:1708.04552, section 3)."""
-    grey = 255 * sum(IMAGENET["mean"]) / 3
-    with keyed(key):
-        return _keras_cv().layers.RandomCutout(0.5, 0.5, fill_value=grey)(image)
 
 
 def _aug_mix() -> Callable[[Any, Any], Any]:
@@ -284,7 +283,7 @@ def _aug_mix() -> Callable[[Any, Any], Any]:
     layer = keras.layers.AugMix((0, 255), dtype="float32")
 
     def augment(image: Any, key: Any) -> Any:
-        _require_rgb(image)
+        checks.require(image.shape[2] == 3, "AugMix is for images of 3 channels", channels=image.shape[2])
         draw_from(layer, Seeds(key))
         drawn = tf.random.stateless_uniform([], fold(key, 11), 0, AUGMIX_CHAINS, tf.int32)
         chains = [functools.partial(chain, image, number) for number in range(AUGMIX_CHAINS)]
@@ -299,15 +298,3 @@ def _aug_mix() -> Callable[[Any, Any], Any]:
             random.setstate(state)
 
     return augment
-
-
-def _require_rgb(image: Any) -> None:
-    checks.require(image.shape[2] == 3, "This augmentation is for images of 3 channels", channels=image.shape[2])
-
-
-def _keras_cv() -> Any:
-    try:
-        import keras_cv
-    except ImportError as error:
-        raise ImportError("RandAugment, MixUp and cutout are keras-cv's: pip install 'kresnet[augment]'") from error
-    return keras_cv

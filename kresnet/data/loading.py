@@ -72,11 +72,11 @@ def load(
             "train[:10%]". The digits and a folder without splits are split class by class, by `split_seed`.
         image_size: height and width of the images in pixels.
         batch_size: images in a batch.
-        augment: None, "flip-crop", "cifar", "inception", "randaugment", "augmix" or "cutout"; see
-            `kresnet.data.augment`.
+        augment: None, "flip-crop", "cifar", "inception", "randaugment", "augmix", "cutout" or "gridmask" (keras-cv's:
+            `pip install "kresnet[augment]"`); see `kresnet.data.augment`.
         flip: whether augmentation may mirror images, as every policy does by default; False for characters.
-        mixup, cutmix: alpha of MixUp and CutMix, at least 0. If either is above 0, labels are soft: float32
-            (batch, classes), each row summing to 1.
+        mixup, cutmix: alpha of MixUp, at least 0, and of CutMix, in [0, 1]. If either is above 0, labels are soft:
+            float32 (batch, classes), each row summing to 1.
         repeats: how often an image occurs in an epoch, augmented differently each time (Hoffer et al. 2020,
             arXiv:1901.09335). An epoch keeps its length, and so covers 1 / repeats of the images.
         shuffle: whether to shuffle, differently in each epoch. Default: only for "train".
@@ -105,6 +105,7 @@ def load(
     Raises:
         ValueError: if an argument makes no sense, or a class has no images. During iteration, a broken image raises a
             `tf.errors.InvalidArgumentError` that names it.
+        ImportError: if the source or the augmentation needs an extra that is not installed, which it names.
     """
     import tensorflow as tf
 
@@ -114,8 +115,8 @@ def load(
     checks.integer("seed", seed, 0)
     checks.integer("split_seed", split_seed, 0)
     checks.choice("on_error", on_error, ("raise", "skip"))
-    for name, alpha in (("mixup", mixup), ("cutmix", cutmix)):
-        checks.number(name, alpha, 0, 1000, "a number of at least 0")
+    checks.number("mixup", mixup, 0, 1000, "a number of at least 0")
+    checks.number("cutmix", cutmix, 0, np.nextafter(1, 2), "a number in [0, 1]")
     if crop_fraction is not None:
         checks.number("crop_fraction", crop_fraction, 0.01, 1.0001, "a fraction in (0, 1]")
     policy = augmentation.policy(augment, image_size, crop_fraction, checks.boolean("flip", flip), interpolation)

@@ -108,8 +108,10 @@ def _split(labels: np.ndarray, split: str, seed: int, fraction: float) -> np.nda
 
 def _digits(split: str, seed: int, fraction: float) -> Source:
     """scikit-learn's 1797 scans of handwritten digits, 8x8 grey pixels. "test" is the same as "validation"."""
-    from sklearn.datasets import load_digits
-
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise ImportError("'digits' are scikit-learn's: pip install 'kresnet[examples]'") from error
     digits = load_digits()
     labels = digits.target.astype("int64")
     chosen = _split(labels, split, seed, fraction)

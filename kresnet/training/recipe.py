@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -85,8 +86,9 @@ class Recipe:
         for name in ("learning_rate", "epochs", "decay_epochs", "factor", "clip_norm"):
             if getattr(self, name) is not None:
                 checks.number(name, getattr(self, name), 1e-12, 1e12, "a positive number")
-        for name in ("weight_decay", "warmup_epochs", "warmup_steps", "warmup_learning_rate", "mixup", "cutmix"):
+        for name in ("weight_decay", "warmup_epochs", "warmup_steps", "warmup_learning_rate", "mixup"):
             checks.number(name, getattr(self, name), 0, 1e12, "a number of at least 0")
+        checks.number("cutmix", self.cutmix, 0, math.nextafter(1, 2), "a number in [0, 1]")
         for name in ("momentum", "label_smoothing", "ema"):
             if getattr(self, name) is not None:
                 checks.number(name, getattr(self, name), 0, 1, "a fraction in [0, 1)")

@@ -1,13 +1,17 @@
 """Augmentation policies against their papers, and where their random draws come from."""
 
+import sys
+
 import numpy as np
+import pytest
 import tensorflow as tf
 
+from kresnet import cli
 from kresnet.data import augment
 
 
 def test_every_draw_has_its_own_key():
-    """Whatever keras-cv or Keras draws comes from keys: no graph holds an operation of a stateful generator."""
+    """Whatever Keras or keras-cv draws comes from keys: no graph holds an operation of a stateful generator."""
     for name in augment.POLICIES:
         policy = augment.policy(name, 64)
 
@@ -89,3 +93,42 @@ def test_colour_jitter_equals_its_steps():
     for one_by_one in (contrast(saturation(b * x)), b * saturation(contrast(x))):
         found = np.asarray(augment._colour(tf.constant(image), key))
         np.testing.assert_allclose(found, one_by_one + shift, rtol=1e-4, atol=1e-3)
+
+
+def test_cutout_is_a_square_that_the_border_may_cut():
+    image = tf.zeros((64, 64, 3))
+    sizes = set()
+    for i in range(60):
+        grey = np.asarray(augment._cutout(image, tf.constant([i, 0], tf.int64)))[..., 0] > 0
+        rows, columns = grey.any(1), grey.any(0)
+        assert grey.sum() == rows.sum() * columns.sum()
+        sizes.add((int(rows.sum()), int(columns.sum())))
+    assert max(sizes) == (32, 32)
+    assert 16 <= min(min(sides) for sides in sizes) < 20
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "extra"),
+    [
+        ("keras_cv", ("--set", "augment=gridmask"), "augment"),
+        ("sklearn.datasets", (), "examples"),
+        ("tensorflow_datasets", ("--data", "tfds:mnist"), "datasets"),
+    ],
+)
+def test_a_missing_extra_is_said_before_anything_starts(tmp_path, monkeypatch, capsys, package, arguments, extra):
+    monkeypatch.setitem(sys.modules, package, None)
+    given = ("train", "resnet20", "--data", "digits", "--out", str(tmp_path / "run"), *arguments)
+    assert cli.main(given) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Batches of")]
+    assert line.startswith("kresnet: ")
+    assert line.endswith(f"pip install 'kresnet[{extra}]'")
+    assert not (tmp_path / "run").exists()
+
+
+def test_recipes_need_no_extra(monkeypatch):
+    """MixUp, CutMix, cutout and RandAugment come with Keras and Pillow."""
+    monkeypatch.setitem(sys.modules, "keras_cv", None)
+    for name in ("randaugment", "augmix", "cutout"):
+        augment.policy(name, 64)
+    x, y = augment.mixer(0.2, 1.0)(tf.zeros((4, 8, 8, 3), tf.uint8), tf.eye(4), tf.constant([0, 1], tf.int64))
+    assert (x.shape, y.shape) == ((4, 8, 8, 3), (4, 4))

@@ -186,6 +186,7 @@ def test_bad_arguments(photos, tmp_path):
         ({"source": tmp_path / "b"}, r"without an image.*Received: empty=\['empty'\]"),
         ({"augment": "cifra"}, r"Did you mean 'cifar'.* Received: augment='cifra'"),
         ({"augment": "randaugment-x3"}, "RandAugment is written as"),
+        ({"cutmix": 1.5}, r"a number in \[0, 1\]\. Received: cutmix=1\.5"),
         ({"batch_size": 1000}, r"do not fill a batch\. Received: batch_size=1000"),
         ({"on_error": "ignore"}, "Received: on_error='ignore'"),
         ({"split": "dev"}, "Received: split='dev'"),

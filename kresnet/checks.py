@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import math
+import numbers
 import operator
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Set
 from typing import Any
 
 
@@ -16,36 +17,36 @@ def require(condition: bool, expectation: str, **received: Any) -> None:
         raise ValueError(f"{expectation}. Received: {values}")
 
 
-def integer(name: str, value: Any, minimum: int = 1) -> int:
-    """Returns `value` as an int of at least `minimum`; NumPy integers pass, bools and floats do not."""
+def integer(name: str, value: Any, minimum: int = 1, maximum: int | None = None) -> int:
+    """Returns `value` as an int in [minimum, maximum]; NumPy integers pass, bools and floats do not."""
     try:
         number = operator.index(value)
     except TypeError:
         number = None
-    ok = number is not None and not isinstance(value, bool) and number >= minimum
-    require(ok, f"`{name}` must be an integer of at least {minimum}", **{name: value})
+    ok = number is not None and not isinstance(value, bool) and minimum <= number
+    most = "" if maximum is None else f" and at most {maximum}"
+    ok = ok and (maximum is None or number <= maximum)
+    require(ok, f"`{name}` must be an integer of at least {minimum}{most}", **{name: value})
     return number
 
 
-def integers(name: str, values: Any) -> tuple[int, ...]:
-    """Returns `values` as a tuple of positive ints, at least one of them."""
-    ok = isinstance(values, Iterable) and not isinstance(values, str | bytes)
+def integers(name: str, values: Any, maximum: int | None = None) -> tuple[int, ...]:
+    """Returns `values`, which have an order, as a tuple of ints in [1, maximum], at least one of them."""
+    ok = isinstance(values, Iterable) and not isinstance(values, str | bytes | bytearray | Mapping | Set)
     require(ok, f"`{name}` must be a sequence of positive integers", **{name: values})
     values = tuple(values)
     require(len(values) > 0, f"`{name}` must hold at least one integer", **{name: values})
     try:
-        return tuple(integer(name, value) for value in values)
+        return tuple(integer(name, value, maximum=maximum) for value in values)
     except ValueError:
-        raise ValueError(f"`{name}` must hold positive integers only. Received: {name}={values!r}") from None
+        most = "positive integers only" if maximum is None else f"integers in 1 to {maximum} only"
+        raise ValueError(f"`{name}` must hold {most}. Received: {name}={values!r}") from None
 
 
 def number(name: str, value: Any, low: float, high: float, expectation: str) -> float:
     """Returns `value` as a float in [low, high); `expectation` says in the error what it must be."""
-    try:
-        value_ok = not isinstance(value, bool | str) and low <= float(value) < high
-    except (TypeError, ValueError):
-        value_ok = False
-    require(value_ok and math.isfinite(value), f"`{name}` must be {expectation}", **{name: value})
+    ok = isinstance(value, numbers.Real) and not isinstance(value, bool) and low <= value < high
+    require(ok and math.isfinite(value), f"`{name}` must be {expectation}", **{name: value})
     return float(value)
 
 

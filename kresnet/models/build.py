@@ -14,7 +14,7 @@ from kresnet import __version__, checks
 from kresnet.graph.network import Network
 from kresnet.layers.pixels import preprocess
 from kresnet.models import ends, pretrained
-from kresnet.models.family import Family, Spec
+from kresnet.models.family import MOST_CLASSES, Family, Spec
 from kresnet.models.scaling import CompoundScaling
 from kresnet.progress import say
 from kresnet.weights.loading import load
@@ -62,10 +62,19 @@ def build(
     Raises:
         ValueError: if an argument makes no sense, or the weights are not this network's.
     """
+    for argument, value in (("include_top", include_top), ("include_preprocessing", include_preprocessing)):
+        checks.boolean(argument, value)
+    checks.boolean("auxiliary", auxiliary)
     checks.choice("pooling", pooling, (None, "avg", "max"))
-    checks.integer("classes", classes)
+    checks.integer("classes", classes, maximum=MOST_CLASSES)
+    checks.require(
+        name is None or (isinstance(name, str) and name.strip() and "/" not in name),
+        "`name` must be None, or text without a slash",
+        name=name,
+    )
     ends.check_classifier_activation(classifier_activation)
-    has_head = bool(include_top and not features)
+    has_features = features is not None and features is not False
+    has_head = include_top and not has_features
     checks.require(
         not (has_head and classes == 1 and classifier_activation == "softmax"),
         'The softmax of a single class is always 1. For two classes, 0 and 1, give classifier_activation="sigmoid", or '
@@ -82,12 +91,13 @@ def build(
     )
     image, inputs = ends.image_input(input_tensor, input_shape, size if has_head else None, spec)
     x, maps = family.body(preprocess(image, spec.mean, spec.std) if include_preprocessing else image, spec)
+    chosen = ends.selected(features, maps) if has_features else {}
     outputs = x
     if has_head:
         outputs = family.head(x, spec, classes, classifier_activation)
         if auxiliary:
             outputs = {"predictions": outputs, **family.auxiliary(maps, spec, classes, classifier_activation)}
-    elif pooling and not features:
+    elif pooling and not has_features:
         outputs = _POOLINGS[pooling](name="head_pool")(x)
     if weights is not None and not isinstance(weights, Checkpoint):
         weights = Checkpoint.of_file(weights)
@@ -95,7 +105,7 @@ def build(
         **(known or {}),
         "family": family.name,
         "spec": dataclasses.asdict(spec),
-        "include_preprocessing": bool(include_preprocessing),
+        "include_preprocessing": include_preprocessing,
         "include_top": has_head,
         "classes": classes if has_head else None,
         "weights": None if weights is None else weights.source,
@@ -113,9 +123,8 @@ def build(
             say(f"{model.name}, {weights.source}: {line}")
         if weights.noncommercial:
             say(f"{model.name}, {weights.source}: not for commercial use, by their licence {weights.facts['licence']}.")
-    if not features:
+    if not has_features:
         return model
-    chosen = ends.selected(features, maps)
     strides = {name: feature.stride for name, feature in chosen.items()}
     outputs = {name: feature.tensor for name, feature in chosen.items()}
     return Network(inputs, outputs, name=model.name, kresnet_config=about | {"feature_strides": strides})
@@ -149,10 +158,19 @@ class Published:
         spec = dataclasses.replace(self.spec, **fields)
         if phi is not None:
             scaling = CompoundScaling(phi, **coefficients)
+            checks.require(
+                max(scaling.depth, scaling.width, scaling.resolution) <= 100,
+                "`phi` and the coefficients multiply blocks, channels and pixels by at most 100 each",
+                phi=phi,
+                **coefficients,
+            )
             return spec.scaled(scaling.depth, scaling.width), scaling.pixels(self.size, spec.stride)
         if self.alpha_is_width and coefficients.keys() == {"alpha"}:
-            checks.number("alpha", coefficients["alpha"], 0.01, 100, "a width multiplier in [0.01, 100)")
-            return dataclasses.replace(spec, width_multiplier=coefficients["alpha"]), self.size
+            alpha = checks.number("alpha", coefficients["alpha"], 0.01, 100, "a width multiplier in [0.01, 100)")
+            checks.require(
+                "width_multiplier" not in fields, "`alpha` is `width_multiplier`: give one", **fields, alpha=alpha
+            )
+            return dataclasses.replace(spec, width_multiplier=alpha), self.size
         checks.require(not coefficients, "Compound scaling's coefficients need `phi`", **coefficients)
         return spec, self.size
 
@@ -185,7 +203,8 @@ def make_builder(network: Published) -> Builder:
                 origin is None, "`weights_origin` says what a file in `weights` is of", weights_origin=origin
             )
         arguments.setdefault("classes", network.classes)
-        arguments["name"] = arguments.get("name") or network.key
+        if arguments.get("name") is None:
+            arguments["name"] = network.key
         return build(network.family, spec, size=size, known=network.told(spec), **arguments)
 
     builder.__signature__ = signature

@@ -11,6 +11,9 @@ from kresnet import checks
 from kresnet.layers.initializers import VarianceScaling
 from kresnet.layers.pixels import float32_if_mixed
 
+# Height and width of an image: a JPEG has no more.
+MOST_PIXELS = 65_535
+
 
 class FeatureMap(NamedTuple):
     """A stage's output: (batch, height, width, channels), and the input pixels that one of its steps spans."""
@@ -20,14 +23,13 @@ class FeatureMap(NamedTuple):
 
 
 def check_classifier_activation(activation: Any) -> None:
-    """Raises a ValueError if Keras has no such activation."""
+    """Raises a ValueError if Keras has no such activation, or it does not give a number for each class."""
     try:
-        keras.activations.get(activation)
-    except (ValueError, TypeError):
-        raise ValueError(
-            "`classifier_activation` must be None or a Keras activation. "
-            f"Received: classifier_activation={activation!r}"
-        ) from None
+        ok = not isinstance(activation, type)  # Keras would make an object of it
+        ok = ok and keras.activations.get(activation)(keras.ops.zeros((1, 2))).shape == (1, 2)
+    except Exception:  # whatever a function raises that is no activation
+        ok = False
+    checks.require(ok, "`classifier_activation` must be None or a Keras activation", classifier_activation=activation)
 
 
 def image_input(input_tensor: Any, input_shape: Any, default_size: int | None, spec: Any) -> tuple[Any, Any]:
@@ -57,10 +59,10 @@ def image_input(input_tensor: Any, input_shape: Any, default_size: int | None, s
 
 
 def _check_shape(shape: Any, spec: Any) -> None:
-    ok = isinstance(shape, Sequence) and len(shape) == 3 and all(s is None or isinstance(s, int) for s in shape)
+    ok = isinstance(shape, tuple | list) and len(shape) == 3 and all(s is None or type(s) is int for s in shape)
     checks.require(
-        ok and shape[2] is not None and shape[2] > 0,
-        "`input_shape` must be (height, width, channels) in pixels, channels known",
+        ok and shape[2] is not None and all(s is None or 0 < s <= MOST_PIXELS for s in shape),
+        f"`input_shape` must be (height, width, channels) in pixels, at most {MOST_PIXELS} of each, channels known",
         input_shape=shape,
     )
     checks.require(
@@ -95,6 +97,12 @@ def selected(features: bool | Sequence[str], maps: dict[str, FeatureMap]) -> dic
     """
     if isinstance(features, str):
         features = (features,)
-    names = [name for name in maps if name != "stem"] if features is True else list(features)
-    checks.require(len(names) > 0, f"The network has no feature map but {', '.join(maps)}", features=features)
-    return {checks.choice("features", name, maps): maps[name] for name in names}
+    if features is True:
+        features = tuple(name for name in maps if name != "stem")
+        checks.require(len(features) > 0, f"The network has no feature map but {', '.join(maps)}", features=True)
+    checks.require(
+        isinstance(features, tuple | list) and len(features) > 0,
+        f"`features` must be None, True or a sequence of names: {', '.join(maps)}",
+        features=features,
+    )
+    return {checks.choice("features", name, maps): maps[name] for name in features}

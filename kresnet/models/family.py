@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kresnet import checks
 from kresnet.layers.pixels import IMAGENET
 from kresnet.models import ends
 from kresnet.weights.layout import Layout
+
+# A number above these is a slip: the largest published networks have 200 blocks in a stage, and 4096 channels.
+MOST_BLOCKS, MOST_CHANNELS, MOST_CLASSES = 1000, 100_000, 10_000_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,13 +36,17 @@ class Spec:
     def __post_init__(self):
         for name in ("mean", "std"):
             value = getattr(self, name)
-            ok = isinstance(value, Sequence) and all(isinstance(v, int | float) for v in value) and len(value) > 0
-            checks.require(ok and (name == "mean" or min(value) > 0), f"`{name}` must be numbers", **{name: value})
+            ok = isinstance(value, tuple | list) and all(type(v) in (int, float) and abs(v) < 1e6 for v in value)
+            checks.require(
+                ok and len(value) > 0 and (name == "mean" or min(value) > 1e-6),
+                f"`{name}` must be a number for each channel{'' if name == 'mean' else ', above 0'}",
+                **{name: value},
+            )
         checks.require(len(self.mean) == len(self.std), "`mean` and `std` must match", mean=self.mean, std=self.std)
         self._set(mean=tuple(self.mean), std=tuple(self.std))
         for name in ("head_dropout_rate", "momentum"):
-            checks.number(name, getattr(self, name), 0, 1, "a fraction in [0, 1)")
-        checks.number("epsilon", self.epsilon, 1e-12, 1, "in [1e-12, 1)")
+            self._set(**{name: checks.number(name, getattr(self, name), 0, 1, "a fraction in [0, 1)")})
+        self._set(epsilon=checks.number("epsilon", self.epsilon, 1e-12, 1, "in [1e-12, 1)"))
 
     def _set(self, **fields: Any) -> None:
         """Stores checked fields in their canonical type."""

@@ -17,7 +17,7 @@ import keras
 from kresnet import checks
 from kresnet.layers import ACTIVATIONS, activation, conv, he_normal, norm
 from kresnet.models.ends import FeatureMap, predictions
-from kresnet.models.family import Family, Spec
+from kresnet.models.family import MOST_BLOCKS, MOST_CHANNELS, Family, Spec
 from kresnet.models.registry import variant
 from kresnet.models.scaling import make_divisible, multiplied_depth
 from kresnet.weights.forms import Form, flattened
@@ -46,9 +46,11 @@ class PlainSpec(Spec):
 
     def __post_init__(self):
         super().__post_init__()
-        depths, widths = checks.integers("depths", self.depths), checks.integers("widths", self.widths)
+        depths = checks.integers("depths", self.depths, MOST_BLOCKS)
+        widths = checks.integers("widths", self.widths, MOST_CHANNELS)
         checks.require(len(depths) == len(widths), "`depths` and `widths` must match", depths=depths, widths=widths)
-        dense_widths = checks.integers("dense_widths", self.dense_widths) if self.dense_widths else ()
+        none = isinstance(self.dense_widths, tuple | list) and not self.dense_widths
+        dense_widths = () if none else checks.integers("dense_widths", self.dense_widths, MOST_CHANNELS)
         self._set(depths=depths, widths=widths, dense_widths=dense_widths)
         checks.boolean("batch_norm", self.batch_norm)
         checks.choice("activation", self.activation, ACTIVATIONS)

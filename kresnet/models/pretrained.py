@@ -60,6 +60,7 @@ def _described(key: str, file: Path, origin: str | None) -> Checkpoint | None:
     """Returns what is said of a file: by `origin`, by the file itself, by a `config.json` beside it, by its name."""
     make = functools.partial(Checkpoint.of_file, file)
     if origin is not None:
+        checks.require(isinstance(origin, str), "`weights_origin` must be text", weights_origin=origin)
         architecture, _, tag = origin.partition(".")
         checks.require(
             architecture in architectures.known(),

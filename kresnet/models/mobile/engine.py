@@ -16,7 +16,7 @@ import keras
 from kresnet import checks
 from kresnet.layers import ACTIVATIONS, activation, conv, depthwise_conv, drop_path, norm, squeeze_excite
 from kresnet.models.ends import FeatureMap
-from kresnet.models.family import Family, Spec
+from kresnet.models.family import MOST_BLOCKS, MOST_CHANNELS, Family, Spec
 from kresnet.models.mobile.layouts import LAYOUTS
 from kresnet.models.scaling import make_divisible, multiplied_depth
 
@@ -71,17 +71,18 @@ class InvertedSpec(Spec):
     def __post_init__(self):
         super().__post_init__()
         self._set(table=_checked_table(self.table))
-        checks.integer("stem_width", self.stem_width)
+        self._set(stem_width=checks.integer("stem_width", self.stem_width, maximum=MOST_CHANNELS))
         if self.head_width is not None:
-            checks.integer("head_width", self.head_width)
+            self._set(head_width=checks.integer("head_width", self.head_width, maximum=MOST_CHANNELS))
         for name in ("width_multiplier", "depth_multiplier"):
-            checks.number(name, getattr(self, name), 0.01, 100, "in [0.01, 100)")
+            self._set(**{name: checks.number(name, getattr(self, name), 0.01, 100, "in [0.01, 100)")})
         for name in ("fixed_ends", "head_never_shrinks", "linear", "shortcut"):
             checks.boolean(name, getattr(self, name))
         checks.choice("activation", self.activation, ACTIVATIONS)
         checks.choice("padding", self.padding, ("symmetric", "same"))
-        checks.choice("output_stride", checks.integer("output_stride", self.output_stride), (8, 16, 32))
-        checks.number("drop_path_rate", self.drop_path_rate, 0, 1, "a fraction in [0, 1)")
+        output_stride = checks.integer("output_stride", self.output_stride)
+        self._set(output_stride=checks.choice("output_stride", output_stride, (8, 16, 32)))
+        self._set(drop_path_rate=checks.number("drop_path_rate", self.drop_path_rate, 0, 1, "a fraction in [0, 1)"))
 
     @property
     def stride(self) -> int:
@@ -123,11 +124,18 @@ def _checked_table(table: Any) -> tuple[Row, ...]:
     checks.require(len(rows) > 0, "`table` must hold at least one row", table=table)
     for row in rows:
         whole = all(isinstance(value, int) and not isinstance(value, bool) and value > 0 for value in row[:5])
-        checks.require(whole, "A row's t, c, n, s and k must be positive integers", row=row)
+        checks.require(whole, "A row of `table` has t, c, n, s and k, positive integers", row=row)
         checks.require(
-            row.s in (1, 2) and row.k % 2 == 1, "A row's stride s is 1 or 2, and its kernel k is odd", row=row
+            row.s in (1, 2) and row.k % 2 == 1,
+            "In a row of `table` the stride s is 1 or 2, and the kernel k is odd",
+            row=row,
         )
-        checks.number("se", row.se, 0, 1.0001, "a fraction in [0, 1]")
+        checks.require(
+            row.t * row.c <= MOST_CHANNELS and row.n <= MOST_BLOCKS and row.k < 100,
+            f"A row of `table` has at most {MOST_CHANNELS} channels, {MOST_BLOCKS} blocks and kernels under 100 pixels",
+            row=row,
+        )
+        checks.number("se", row.se, 0, 1.0001, "a fraction in [0, 1], in each row of `table`")
     return rows
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from kresnet import checks
 from kresnet.layers import ACTIVATIONS
-from kresnet.models.family import Spec
+from kresnet.models.family import MOST_BLOCKS, MOST_CHANNELS, Spec
 from kresnet.models.scaling import make_divisible, multiplied_depth
 
 STEMS = ("conv7", "deep", "tiered", "conv3")
@@ -61,14 +61,15 @@ class ResNetSpec(Spec):
 
     def __post_init__(self):
         super().__post_init__()
-        depths, widths = checks.integers("depths", self.depths), checks.integers("widths", self.widths)
+        depths = checks.integers("depths", self.depths, MOST_BLOCKS)
+        widths = checks.integers("widths", self.widths, MOST_CHANNELS)
         checks.require(len(depths) == len(widths), "`depths` and `widths` must match", depths=depths, widths=widths)
         self._set(depths=depths, widths=widths)
         for name in ("expansion", "groups", "entry_divisor", "se_divisor"):
-            checks.integer(name, getattr(self, name))
+            self._set(**{name: checks.integer(name, getattr(self, name), maximum=MOST_CHANNELS)})
         for name in ("group_width", "se_reduction", "stem_width"):
             if getattr(self, name) is not None:
-                checks.integer(name, getattr(self, name))
+                self._set(**{name: checks.integer(name, getattr(self, name), maximum=MOST_CHANNELS)})
         for name in ("activated_branch", "preactivation", "shared_entry", "biases", "zero_init_residual"):
             checks.boolean(name, getattr(self, name))
         checks.choice("final_norm", self.final_norm, (True, False, None))
@@ -80,13 +81,20 @@ class ResNetSpec(Spec):
         checks.choice("stride_in", self.stride_in, ("1x1", "3x3"))
         checks.choice("stride_at", self.stride_at, ("start", "end"))
         checks.choice("activation", self.activation, ACTIVATIONS)
-        checks.choice("output_stride", checks.integer("output_stride", self.output_stride), (8, 16, 32))
+        output_stride = checks.integer("output_stride", self.output_stride)
+        self._set(output_stride=checks.choice("output_stride", output_stride, (8, 16, 32)))
         for name in ("drop_path_rate", "dropout_rate"):
-            checks.number(name, getattr(self, name), 0, 1, "a fraction in [0, 1)")
+            self._set(**{name: checks.number(name, getattr(self, name), 0, 1, "a fraction in [0, 1)")})
         self._check_combinations()
 
     def _check_combinations(self) -> None:
         groups, widths, bottleneck = self.groups, self.widths, self.expansion > 1
+        checks.require(
+            max(widths) * self.expansion <= MOST_CHANNELS,
+            f"A stage has at most {MOST_CHANNELS} channels, `expansion` times its width",
+            expansion=self.expansion,
+            widths=widths,
+        )
         checks.require(
             bottleneck or (groups == 1 and self.group_width is None and self.entry_divisor == 1),
             "Groups and their width are of a bottleneck's 3x3; a basic block (`expansion=1`) has none",

@@ -50,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.set_defaults(run=_predict)
     _export_arguments(commands)
     command = commands.add_parser(
-        "check-data", help="find broken images", description="Decode every image of a folder."
+        "check-data",
+        help="find what is wrong with images",
+        description="Decode every image of a folder, and count them.",
     )
     command.add_argument("folder", metavar="DIR", help="one subfolder a class, or train/ and validation/ of such")
     command.add_argument(
@@ -66,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--open", action="store_true", dest="open_browser", help="open the page in the browser")
     command.set_defaults(run=_demo)
     options = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):  # the name of a file need not be text
+        stream.reconfigure(errors="backslashreplace")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up messages are not about the command
     try:
         return options.run(options)
@@ -289,11 +293,12 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _check_data(options: argparse.Namespace) -> int:
-    from kresnet.data.images import check
+    from kresnet.data.check import check
 
-    whole, problems = check(options.folder, options.pixel_limit)
-    print(*problems, f"{whole} whole images, {len(problems)} problems", sep="\n")
-    return 1 if problems else 0
+    found = check(options.folder, options.pixel_limit)
+    lines = [f"error: {line}" for line in found.errors] + [f"warning: {line}" for line in found.warnings]
+    print(*lines, *found.summary(), sep="\n")
+    return 1 if found.errors else 0
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import concurrent.futures
+import contextlib
 import io
 import math
 import os
+import re
+import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,8 +43,17 @@ _ORIENTATIONS = {
 }
 
 
+# What all threads together decode at a time, in pixels: Pillow holds 4 bytes of each, and a copy is made.
+_BUDGET, _left, _changed = PIXEL_LIMIT, PIXEL_LIMIT, threading.Condition()
+
+
 class ImageError(ValueError):
     """A file cannot be decoded as an image. The message begins with the file's name."""
+
+
+def shown(path: str | os.PathLike) -> str:
+    """Returns a path to print: bytes of its name that are not UTF-8 become \\xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def entire_image(height: int, width: int) -> Box:
@@ -82,7 +93,54 @@ def decode(
     Raises:
         ImageError: if the file is not an image, is incomplete, or has too many pixels.
     """
-    from PIL import Image
+    with _opened(data, name, pixel_limit) as image:
+        width, height = image.size
+        # Most JPEGs have no Exif data. It is at the beginning of the file, and searching is faster than parsing.
+        may_be_turned = image.format != "JPEG" or b"Exif" in data[:65536]
+        orientation = image.getexif().get(0x0112) if may_be_turned else 1
+        transposed, upwards, leftwards = _ORIENTATIONS.get(orientation, _ORIENTATIONS[1])
+        if transposed:
+            height, width = width, height
+        top, left, h, w = window(height, width)
+        # From here on, the window in the rows and columns of the file.
+        top = height - top - h if upwards else top
+        left = width - left - w if leftwards else left
+        box = (left, top, w, h) if transposed else (top, left, h, w)
+        factor = max(1, min(h, w) // target) if target else 1
+        if _is_plain_jpeg(image):
+            with _within_budget(h * w):
+                pixels = _decode_jpeg(data, box, factor)
+        else:
+            with _within_budget(width * height):
+                pixels = _decode_other(image, box, factor)
+    if transposed:
+        pixels = pixels.transpose(1, 0, 2)
+    return np.ascontiguousarray(pixels[:: -1 if upwards else 1, :: -1 if leftwards else 1])
+
+
+def verify(data: bytes, name: str, pixel_limit: int = PIXEL_LIMIT) -> None:
+    """Decodes an image file as `decode` does, but keeps nothing of it: a JPEG takes 1/64 of the memory.
+
+    Args:
+        data, name, pixel_limit: as for `decode`.
+
+    Raises:
+        ImageError: as `decode`.
+    """
+    with _opened(data, name, pixel_limit) as image:
+        width, height = image.size
+        if _is_plain_jpeg(image):
+            with _within_budget(width * height // 64):
+                _decode_jpeg(data, (0, 0, height, width), 8)
+        else:
+            with _within_budget(width * height):
+                image.load()
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, name: str, pixel_limit: int) -> Iterator[Any]:
+    """Yields a file as a Pillow image, of which only the header is read; what goes wrong names the file."""
+    from PIL import Image, UnidentifiedImageError
 
     if not data:
         raise ImageError(f"{name}: the file is empty")
@@ -91,30 +149,48 @@ def decode(
             width, height = image.size
             if width * height > pixel_limit:
                 raise ImageError(f"{name}: {width} x {height} pixels are more than the limit of {pixel_limit}")
-            # Most JPEGs have no Exif data. It is at the beginning of the file, and searching is faster than parsing.
-            may_be_turned = image.format != "JPEG" or b"Exif" in data[:65536]
-            orientation = image.getexif().get(0x0112) if may_be_turned else 1
-            transposed, upwards, leftwards = _ORIENTATIONS.get(orientation, _ORIENTATIONS[1])
-            if transposed:
-                height, width = width, height
-            top, left, h, w = window(height, width)
-            # From here on, the window in the rows and columns of the file.
-            top = height - top - h if upwards else top
-            left = width - left - w if leftwards else left
-            box = (left, top, w, h) if transposed else (top, left, h, w)
-            factor = max(1, min(h, w) // target) if target else 1
-            jpeg = image.format == "JPEG" and image.mode in ("L", "RGB")
-            pixels = _decode_jpeg(data, box, factor) if jpeg else _decode_other(image, box, factor)
+            # Each 8 x 8 pixels take a bit at least, and more in all but a few files.
+            if image.format == "JPEG" and width * height > 8 * 64 * len(data):
+                raise ImageError(f"{name}: its header lies: {len(data)} bytes cannot hold {width} x {height} pixels")
+            yield image
     except ImageError:
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit, which may be lower than ours
         raise ImageError(f"{name}: more pixels than Pillow opens: {error}") from None
+    except UnidentifiedImageError:
+        other = "; it is a HEIC or AVIF file under another name" if data[4:8] == b"ftyp" else ""
+        raise ImageError(f"{name}: not a complete image: not JPEG, PNG, GIF, BMP or WebP{other}") from None
     except Exception as error:  # decoders raise almost any exception on broken files
-        reason = str(error).split("[Op:")[0].strip()
-        raise ImageError(f"{name}: not a complete image: {reason or type(error).__name__}") from None
-    if transposed:
-        pixels = pixels.transpose(1, 0, 2)
-    return np.ascontiguousarray(pixels[:: -1 if upwards else 1, :: -1 if leftwards else 1])
+        raise ImageError(f"{name}: not a complete image: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """Returns what a decoder says, without the names of TensorFlow's functions and the addresses of objects."""
+    reason = str(error).split("[Op:")[0]
+    reason = re.sub(r"\{\{.*?\}\}|<[^<>]* at 0x[0-9a-f]+>", "", reason)
+    if "Uncompress failed" in reason:
+        return "its data end early or are damaged"
+    return " ".join(reason.split()) or type(error).__name__
+
+
+def _is_plain_jpeg(image: Any) -> bool:
+    return image.format == "JPEG" and image.mode in ("L", "RGB")
+
+
+@contextlib.contextmanager
+def _within_budget(pixels: int) -> Iterator[None]:
+    """Waits until all threads together decode no more than `_BUDGET` pixels; one image may be larger by itself."""
+    global _left
+    pixels = min(pixels, _BUDGET)
+    with _changed:
+        _changed.wait_for(lambda: _left >= pixels)
+        _left -= pixels
+    try:
+        yield
+    finally:
+        with _changed:
+            _left += pixels
+            _changed.notify_all()
 
 
 def _decode_jpeg(data: bytes, box: Box, factor: int) -> np.ndarray:
@@ -132,10 +208,12 @@ def _decode_other(image, box: Box, factor: int) -> np.ndarray:
     top, left, height, width = box
     if image.mode.startswith("I"):  # 16 bits per pixel: Pillow would clip values above 255
         image = image.convert("I").point(lambda value: value / 256).convert("L")
-    # A palette with transparency must become RGBA first. Dropping alpha then keeps the colours of transparent pixels.
-    image = image.convert("RGBA").convert("RGB") if "transparency" in image.info else image.convert("RGB")
     corners = (left, top, left + width, top + height)
-    return np.asarray(image.reduce(factor, corners) if factor > 1 else image.crop(corners))
+    part = image if corners == (0, 0, *image.size) else image.crop(corners)
+    # A palette with transparency must become RGBA first. Dropping alpha then keeps the colours of transparent pixels.
+    part = part.convert("RGBA") if "transparency" in image.info else part
+    part = part if part.mode == "RGB" else part.convert("RGB")
+    return np.asarray(part.reduce(factor) if factor > 1 else part)
 
 
 def resize(pixels: np.ndarray, size: int | tuple[int, int], channels: int = 3) -> np.ndarray:
@@ -208,87 +286,3 @@ def resize_and_crop(pixels: np.ndarray, size: int, crop_fraction: float, interpo
         return resized(pixels)
     # Pillow knows no other numbers of channels but four, of which it takes the last for opacity.
     return np.dstack([resized(np.ascontiguousarray(band)) for band in np.moveaxis(pixels, 2, 0)])
-
-
-def class_folders(folder: str | os.PathLike) -> dict[str, list[Path]]:
-    """Returns the files in each class folder, sorted, images or not. Names that begin with a dot are left out.
-
-    Raises:
-        ValueError: if there is no such folder, or it holds no folders.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ValueError(f"There is no such folder. Received: {str(folder)!r}")
-    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not classes:
-        raise ValueError(f"A folder of images must hold one folder for each class. Received: {str(folder)!r}")
-    return {entry.name: list(_files(entry)) for entry in classes}
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _files(entry)
-        else:
-            yield entry
-
-
-def check(folder: str | os.PathLike, pixel_limit: int = PIXEL_LIMIT) -> tuple[int, list[str]]:
-    """Reads and decodes every file in a folder of images.
-
-    Args:
-        folder: holds one subfolder per class, or "train", "validation" and "test" folders of that form.
-        pixel_limit: an image of more pixels is not decoded, and counts as a problem.
-
-    Returns:
-        The number of files that decode, and a line for each problem: the path, and what is wrong with it.
-
-    Raises:
-        ValueError: if there is no such folder, or it holds no class folders.
-    """
-    from rich.progress import track
-
-    splits = split_folders(folder)
-    listed = [(path, files) for split in splits.values() for path, files in class_folders(split).items()]
-    problems = [f"{name}: no image in this class" for name, files in listed if not any(map(is_image, files))]
-    paths = [path for _, files in listed for path in files]
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        results = pool.map(lambda path: _problem(path, pixel_limit), paths)
-        found = [p for p in track(results, "Reading", total=len(paths), transient=True) if p]
-    return len(paths) - len(found), problems + found
-
-
-def is_image(path: Path) -> bool:
-    """Tells whether a file has the suffix of an image."""
-    return path.suffix.lower() in SUFFIXES
-
-
-def _problem(path: Path, pixel_limit: int) -> str | None:
-    if not path.exists():
-        return f"{path}: a broken link" if path.is_symlink() else f"{path}: no longer there"
-    if not is_image(path):
-        return f"{path}: not the name of an image ({', '.join(SUFFIXES)}); training ignores it"
-    try:
-        decode(path.read_bytes(), str(path), pixel_limit=pixel_limit)
-    except (ImageError, OSError) as error:
-        return str(error)
-    return None
-
-
-def split_folders(folder: str | os.PathLike) -> dict[str, Path]:
-    """Returns the folders of the splits by name: "train", and "validation" and "test" if they exist.
-
-    Case is ignored, and "val" and "valid" count as "validation". A folder without splits gives {"": folder}.
-
-    Raises:
-        ValueError: if there is no such folder.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ValueError(f"There is no such folder. Received: {str(folder)!r}")
-    names = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-    found = {names[entry.name.lower()]: entry for entry in sorted(folder.iterdir()) if entry.name.lower() in names}
-    found = {split: found[split] for split in ("train", "validation", "test") if split in found}
-    return found if "train" in found and all(entry.is_dir() for entry in found.values()) else {"": folder}

@@ -100,7 +100,8 @@ def load(
         A `tf.data.Dataset` of (images, labels): uint8 pixels (batch, height, width, channels), 0 to 255, and int64
         (batch,). Iterating over it is one epoch. It has the attributes `class_names` (tuple), `examples` (images in an
         epoch), `epochs` (`Epochs`), `skipped` (names of the images skipped so far), `labels` (int64, (examples,)) and
-        `file_paths` (tuple), the last two in the order before shuffling, and None where they are not known.
+        `file_paths` (tuple), these two in the order before shuffling, and None where they are not known, and
+        `left_out` (a line on the files of a folder that are not read, or None).
 
     Raises:
         ValueError: if an argument makes no sense, or a class has no images. During iteration, a broken image raises a
@@ -158,7 +159,7 @@ def load(
         data = data.apply(tf.data.experimental.assert_cardinality(batches))
     data = without_tuning(data.prefetch(tf.data.AUTOTUNE))
     data.class_names, data.examples, data.epochs, data.skipped = found.class_names, found.count, epochs, skipped
-    data.labels, data.file_paths = found.labels, found.file_paths
+    data.labels, data.file_paths, data.left_out = found.labels, found.file_paths, found.left_out
     return data
 
 
@@ -249,7 +250,7 @@ def _reader(
         window_of = window_of.get_concrete_function()
 
     def decoded(record: bytes, key: np.ndarray) -> tuple[np.ndarray, np.bool_]:
-        name = record.decode() if source.paths is not None else source.name
+        name = os.fsdecode(record) if source.paths is not None else source.name
 
         def window(height: int, width: int) -> images.Box:
             return tuple(window_of(np.array([height, width, *key])).numpy().tolist())
@@ -257,13 +258,14 @@ def _reader(
         try:
             data = Path(name).read_bytes() if source.paths is not None else record
             if policy.whole:  # of a whole JPEG at full resolution: fidelity before speed
-                return policy.whole(images.decode(data, name, pixel_limit=pixel_limit)), np.True_
-            return images.decode(data, name, window, size, pixel_limit), np.True_
+                return policy.whole(images.decode(data, images.shown(name), pixel_limit=pixel_limit)), np.True_
+            return images.decode(data, images.shown(name), window, size, pixel_limit), np.True_
         except (images.ImageError, OSError) as error:
+            said = str(error) if isinstance(error, images.ImageError) else f"{images.shown(name)}: {error.strerror}"
             if on_error == "raise":
-                raise ValueError(str(error)) from None
+                raise ValueError(said) from None
             skipped.append(name)
-            _log.warning("Skipped %s", error)
+            _log.warning("Skipped %s", said)
             return np.zeros((1, 1, 3), np.uint8), np.False_
 
     def from_file(record: Any, key: Any) -> tuple[Any, Any]:

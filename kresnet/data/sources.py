@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kresnet import checks
-from kresnet.data import images
+from kresnet.data import folders, images
 
 # Datasets of tensorflow-datasets whose images all have one size are decoded into memory, up to this many bytes.
 IN_MEMORY = 2**30
@@ -28,7 +29,8 @@ class Source:
         count: number of images.
         labels: integers, (count,); None for a stream.
         pixels: uint8, (count, height, width, channels).
-        paths: of the image files, (count,).
+        paths: of the image files, bytes, (count,).
+        left_out: a line on the files of a folder that are not read; None if all are.
         stream: a function without arguments that returns a `tf.data.Dataset` of (encoded image, label), always in the
             same order.
     """
@@ -40,6 +42,7 @@ class Source:
     pixels: np.ndarray | None = None
     paths: np.ndarray | None = None
     stream: Callable[[], Any] | None = None
+    left_out: str | None = None
 
     @property
     def file_paths(self) -> tuple[str, ...] | None:
@@ -84,7 +87,10 @@ def decoders(source: Source) -> Iterator[tuple[Callable[[], np.ndarray], int]]:
             yield (lambda pixels=pixels: pixels), int(label)
     elif source.paths is not None:
         for path, label in zip(source.paths, source.labels, strict=True):
-            yield (lambda path=path: images.decode(Path(path).read_bytes(), path)), int(label)
+            yield (
+                (lambda path=path: images.decode(Path(os.fsdecode(path)).read_bytes(), images.shown(path))),
+                int(label),
+            )
     else:
         for i, (encoded, label) in enumerate(source.stream().as_numpy_iterator()):
             yield (lambda encoded=encoded, i=i: images.decode(encoded, f"{source.name}[{i}]")), int(label)
@@ -121,27 +127,29 @@ def _digits(split: str, seed: int, fraction: float) -> Source:
 
 
 def _folder(folder: Path, split: str, seed: int, fraction: float) -> Source:
-    splits = images.split_folders(folder)
+    splits = folders.split_folders(folder)
     if "" in splits:
         wanted = splits[""]
     else:
         wanted = splits.get(split) or (splits.get("validation") if split == "test" else None)
         checks.require(wanted, f"{folder} has the splits {', '.join(splits)}", split=split)
-    listed = {name: [path for path in files if images.is_image(path)] for name, files in _classes(wanted).items()}
-    empty = [name for name, files in listed.items() if not files]
-    checks.require(not empty, f"{wanted} has classes without an image; `kresnet check-data` lists them", empty=empty)
-    paths = np.array([str(path) for files in listed.values() for path in files])
-    labels = np.repeat(np.arange(len(listed)), [len(files) for files in listed.values()])
-    chosen = _split(labels, split if "" in splits else "all", seed, fraction)
-    return Source(str(wanted), tuple(listed), len(chosen), labels[chosen], paths=paths[chosen])
-
-
-def _classes(folder: Path) -> dict[str, list[Path]]:
-    classes = images.class_folders(folder)
+    listed = folders.classes(wanted)
     checks.require(
-        len(classes) > 1, f"{folder} holds one class only; a classifier needs at least two", classes=[*classes]
+        len(listed) > 1, f"{wanted} holds one class only; a classifier needs at least two", classes=[*listed]
     )
-    return classes
+    empty = [name for name, files in listed.items() if not files.images]
+    checks.require(
+        not empty, f"{wanted} has classes without an image; `kresnet check-data` says what they hold", empty=empty
+    )
+    paths = np.array([os.fsencode(path) for _, path in folders.walked(listed)])  # a name need not be text
+    labels = np.repeat(np.arange(len(listed)), [len(files.images) for files in listed.values()])
+    chosen = _split(labels, split if "" in splits else "all", seed, fraction)
+    left_out = Counter(reason for files in listed.values() for _, reason in files.left_out)
+    del left_out[folders.HIDDEN]  # nobody misses them
+    if beside := folders.beside_classes(wanted):
+        left_out["images beside the classes' folders"] = len(beside)
+    said = folders.left_out(left_out, wanted)
+    return Source(str(wanted), tuple(listed), len(chosen), labels[chosen], paths=paths[chosen], left_out=said)
 
 
 def _tfds(name: str, split: str, fraction: float, data_dir: Any) -> Source:

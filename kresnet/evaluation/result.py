@@ -75,7 +75,10 @@ class Evaluation:
         """Writes a row for each image: its file or index, its class, the likeliest class, and both probabilities."""
         names = self.class_names or [str(i) for i in range(self.probabilities.shape[1])]
         files = self.file_paths or range(self.examples)
-        with replacing(Path(path)) as temporary, temporary.open("w", newline="") as file:
+        with (
+            replacing(Path(path)) as temporary,
+            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(("image", "label", "predicted", "probability", "probability_of_label"))
             for image, label, p in zip(files, self.labels, self.probabilities, strict=True):

@@ -196,11 +196,13 @@ def predict(
         try:
             data = Path(file).read_bytes()
         except OSError as error:
-            raise ValueError(f"{file} cannot be read: {error.strerror}. Received: {str(file)!r}") from None
+            raise ValueError(
+                f"{images.shown(file)} cannot be read: {error.strerror}. Received: {str(file)!r}"
+            ) from None
         if policy.whole:
-            image = policy.whole(images.decode(data, str(file)))
+            image = policy.whole(images.decode(data, images.shown(file)))
         else:
-            image = images.decode(data, str(file), window, size)
+            image = images.decode(data, images.shown(file), window, size)
         image = images.resize(image, size, channels)
         in_range(image)
         probabilities = network.run(image[None])[0]

@@ -72,6 +72,8 @@ def loaded(
         repeats=recipe.repeats,
         **options,
     )
+    if training.left_out:
+        say(training.left_out)
     if validation_data is None:
         validation_data = load(source, "validation", size, batch_size, crop_fraction=recipe.crop_fraction, **options)
         checks.require(

@@ -1,15 +1,19 @@
 """Decoding image files: upright pixels, or an error that names the file."""
 
+import concurrent.futures
 import io
+import re
+import struct
+import threading
+import time
 import tracemalloc
 
 import numpy as np
 import pytest
-from pictures import encoded, picture, write_folder
+from pictures import encoded, picture
 from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_image
 
-from kresnet import cli
 from kresnet.data import images
 
 
@@ -125,35 +129,56 @@ def test_the_pixel_limit_comes_before_decoding():
     tracemalloc.stop()
 
 
-def test_check_data(tmp_path, capsys):
-    folder = write_folder(tmp_path / "photos")
-    assert images.check(folder) == (18, [])
-    (folder / "red" / "cut.jpg").write_bytes(WHOLE[:-200])
-    (folder / "red" / "nothing.png").touch()
-    (folder / "red" / "notes.txt").write_text("notes")
-    (folder / "blue" / "text.jpg").write_text("no image")
-    (folder / "blue" / "gone.jpg").symlink_to(folder / "moved.jpg")
-    (folder / "white").mkdir()
-    (folder / ".thumbnails").mkdir()
-    assert cli.main(["check-data", str(folder)]) == 1
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == "18 whole images, 6 problems"
-    for name, reason in {
-        "red/cut.jpg": "not a complete image",
-        "red/nothing.png": "the file is empty",
-        "red/notes.txt": "not the name of an image",
-        "blue/text.jpg": "not a complete image",
-        "blue/gone.jpg": "a broken link",
-        "white": "no image in this class",
-    }.items():
-        assert any(name in line and reason in line for line in lines), name
+def test_messages_hold_no_addresses_and_no_functions_of_tensorflow_s():
+    cut = bytes(encoded(picture("red"))[:-200])
+    for data in (b"no image", cut, encoded(picture("red"), "webp")[:-60], encoded(picture("red"), "gif")[:-60]):
+        for read in (images.decode, images.verify):
+            with pytest.raises(images.ImageError, match=r"^a\.jpg: not a complete image: \w") as caught:
+                read(data, "a.jpg")
+            assert not re.search(r"0x|function_node|\{\{|\n", str(caught.value))
+    with pytest.raises(images.ImageError, match="HEIC or AVIF"):
+        images.decode(b"\0\0\0\x18ftypheic" + bytes(40), "a.jpg")
 
 
-def test_folders_without_classes_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"no such folder\. Received: 'nowhere'"):
-        images.check("nowhere")
-    with pytest.raises(ValueError, match="one folder for each class"):
-        images.check(tmp_path)
+def test_a_jpeg_whose_header_lies_is_refused():
+    data = bytearray(WHOLE)
+    place = data.index(b"\xff\xc0") + 5
+    data[place : place + 4] = struct.pack(">HH", 9990, 9990)
+    for read in (images.decode, images.verify):
+        with pytest.raises(images.ImageError, match=r"^a: its header lies: \d+ bytes cannot hold 9990 x 9990 pixels"):
+            read(bytes(data), "a")
+    blank = encoded(np.zeros((4096, 4096), "uint8"), "jpeg", quality=1, optimize=True)  # as small as an honest one gets
+    images.verify(blank, "a")
+
+
+def test_threads_share_a_budget_of_pixels(monkeypatch):
+    monkeypatch.setattr(images, "_BUDGET", 10_000)
+    monkeypatch.setattr(images, "_left", 10_000)
+    held, most, lock = 0, 0, threading.Lock()
+
+    def decode(number):
+        nonlocal held, most
+        with images._within_budget(4000 if number else 1_000_000):  # the first alone is more than all
+            with lock:
+                held += 1 if number else 2
+                most = max(most, held)
+            time.sleep(0.002)
+            with lock:
+                held -= 1 if number else 2
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(decode, range(40)))
+    assert most == 2
+    assert images._left == 10_000
+
+
+def test_verify_keeps_little_of_a_jpeg():
+    photo = encoded(np.zeros((3000, 4000, 3), "uint8"), "jpeg")
+    images.verify(photo, "warm")
+    tracemalloc.start()
+    images.verify(photo, "a")
+    assert tracemalloc.get_traced_memory()[1] < 3e6
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("shape", [(31, 45), (100, 64), (7, 7), (224, 224)])

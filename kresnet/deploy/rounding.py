@@ -9,8 +9,9 @@ import keras
 import numpy as np
 
 from kresnet.deploy import convert, proof
+from kresnet.graph.fold import fold_batch_norm
 from kresnet.graph.memory import in_parts
-from kresnet.graph.rebuild import flattened, rebuild
+from kresnet.graph.rebuild import duplicate, flattened, rebuild
 from kresnet.graph.trace import functional, is_functional
 
 IMAGES, DRAWS = 16, 3
@@ -42,7 +43,7 @@ def measure(
         return None
     images = proof.some_images(model, data, IMAGES)
     network = _compared(model, logits)
-    ideal = _compared(halved(convert.prepared(functional(flattened(model)))), logits) if half else network
+    ideal = _compared(halved(_folded(model)), logits) if half else network
     expected = _outputs(ideal, images)
     rng = np.random.default_rng(0)
 
@@ -58,14 +59,23 @@ def measure(
     return {cause: difference / deviation for cause, difference in found.items()}
 
 
+def _folded(model: keras.Model) -> keras.Model:
+    """Returns the form of a model whose weights a float16 file holds; those of a model in a model are folded later."""
+    return convert.prepared(model) if convert.is_rewritable(model) else fold_batch_norm(functional(flattened(model)))
+
+
 def halved(model: keras.Model) -> keras.Model:
     """Returns a copy of a functional model with weights and constants rounded to float16, which computes in float32."""
 
     def copy(operation: Any) -> Any:
-        config = operation.get_config()
         if isinstance(operation, keras.layers.Rescaling):
-            config |= {name: _half(getattr(operation, name)).tolist() for name in ("scale", "offset")}
-        return type(operation).from_config(config)
+            return keras.layers.Rescaling(_half(operation.scale).tolist(), _half(operation.offset).tolist())
+        if isinstance(operation, keras.layers.Normalization) and not operation.invert:
+            # As the converter computes it: less the mean, and times the inverse of the deviation.
+            mean, variance = (keras.ops.convert_to_numpy(value) for value in (operation.mean, operation.variance))
+            scale = _half(1 / np.maximum(np.sqrt(variance), keras.config.epsilon()))
+            return lambda x, **_: (x - _half(mean)) * scale
+        return duplicate(operation)
 
     _, new = rebuild(model, copy)
     new.set_weights([_half(weights) for weights in new.get_weights()])

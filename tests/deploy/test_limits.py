@@ -1,5 +1,6 @@
 """A file is refused for what is wrong with it, and not for what rounding or too few images make of it."""
 
+import json
 import warnings
 
 import keras
@@ -10,10 +11,11 @@ import kresnet
 from kresnet.data.samples import natural_images
 from kresnet.deploy import proof, rounding
 from kresnet.deploy.convert import prepared
-from kresnet.deploy.limits import Limits
+from kresnet.deploy.limits import TOLERANCES, Limits
 from kresnet.evaluation.intervals import wilson
 from kresnet.graph.fold import fold_batch_norm
 from kresnet.graph.rebuild import duplicate, rebuild
+from kresnet.inference.tflite_file import TFLiteFile
 
 X = natural_images(16, (16, 16, 3))
 
@@ -123,3 +125,25 @@ def test_what_rounding_explains_passes_and_what_is_broken_does_not(network, half
             pytest.fail(f"{name}: {judged(broken(sound), network, half)}")
     with pytest.raises(ValueError, match="not finite"):
         judged(lambda images: run_of(sound)(images) * np.nan, network, half)
+
+
+def test_files_that_only_rounding_changes_are_written_and_say_so(network, tmp_path, monkeypatch):
+    folder = kresnet.export(network, tmp_path / "x", verify=X)
+    measured = json.loads((folder / "description.json").read_text())["proof"]
+    assert measured["outputs"]["largest_of_deviation"] > 1e-4
+    assert measured["rounding"]["sums"] > 1e-5
+    assert "rounding alone makes up to" in proof.summary(measured)
+    with pytest.raises(ValueError, match=r"differ by up to .* \(tolerance: 0\.0001\)\.$"):
+        kresnet.export(network, folder, verify=X, tolerance=1e-4)
+    # A float16 file is what the network with rounded weights and constants computes, also within another model.
+    monkeypatch.setitem(TOLERANCES, "float16", 1e-6)
+    image = keras.Input((16, 16, 3))
+    inner = kresnet.ResNet(input_shape=(16, 16, 3), depths=(1,), widths=(8,), include_preprocessing=False, classes=3)
+    model = keras.Model(image, inner(keras.layers.Normalization(mean=[120.0, 110, 100], variance=[3e3] * 3)(image)))
+    file = kresnet.export(model, tmp_path / "x.tflite", quantize="float16", verify=X, latency=False)
+    found = json.loads((tmp_path / "x.json").read_text())["proof"]["rounding"]
+    assert found["file"] < 1e-4 < found["weights"]
+    mutant = with_weights(model, inner.name, lambda *all: [1.1 * all[0], *all[1:]])
+    monkeypatch.setattr(TFLiteFile, "__call__", lambda self, images: mutant(images.astype("float32")))
+    with pytest.raises(ValueError, match="differ by up to"):
+        kresnet.export(model, file, quantize="float16", verify=X, latency=False)

@@ -139,6 +139,10 @@ def _export_arguments(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--labels", metavar="FILE", help="the classes' names, one a line (default: the run's own)")
     command.add_argument("--tolerance", type=float, help="largest difference of logits, in their deviations")
     command.add_argument("--agreement", type=float, default=0.95, metavar="SHARE", help="of int8 (default: 0.95)")
+    command.add_argument(
+        "--quantize-aware", action="store_true", help="first train on with int8's rounding, on --data, for --epochs"
+    )
+    command.add_argument("--epochs", type=float, help="for --quantize-aware (default: 2)")
     command.set_defaults(run=_export)
 
 
@@ -270,7 +274,7 @@ def _export(options: argparse.Namespace) -> int:
     from kresnet.deploy import proof
     from kresnet.deploy.export import description_of, export
     from kresnet.inference import preprocessing
-    from kresnet.inference.predictors import predictor
+    from kresnet.inference.predictors import predictor, run_config
 
     found = predictor(options.model)
     if found.model is None:
@@ -282,14 +286,31 @@ def _export(options: argparse.Namespace) -> int:
         if size is None:
             raise ValueError(f"`--data` is for networks of a fixed size. Received: input_shape={found.image_shape}")
         wanted = preprocessing.wanted([found], size)
+        if split_seed := run_config(options.model).get("split_seed"):  # what the run held out
+            wanted["split_seed"] = split_seed
         settings["verify"] = load(options.data, "validation", size, **wanted)
-        if options.quantize == "int8":
+        if options.quantize == "int8" and not options.quantize_aware:
             settings["calibration"] = load(options.data, "train", size, drop_remainder=False, **wanted)
+    model = _quantize_aware(options) if options.quantize_aware or options.epochs else found.model
     labels = Path(options.labels).read_text().splitlines() if options.labels else found.class_names
-    path = export(found.model, options.out, labels=labels, **settings)
+    path = export(model, options.out, labels=labels, **settings)
     print(proof.summary(json.loads(description_of(path).read_text())["proof"]))
     print(f"wrote {path} and {description_of(path)}")
     return 0
+
+
+def _quantize_aware(options: argparse.Namespace) -> Any:
+    from kresnet.training import quantized
+
+    if not options.quantize_aware or options.quantize != "int8" or not options.data:
+        raise ValueError(
+            "Training with int8's rounding needs `--quantize int8 --quantize-aware --data SOURCE`. Received: "
+            f"--quantize {options.quantize} --data {options.data}"
+        )
+    out = f"{os.path.splitext(options.out)[0]}-aware"
+    model = quantized.tune(options.model, options.data, out=out, epochs=options.epochs or quantized.EPOCHS)
+    print(f"{out}/ holds the network that computes with int8's rounding")
+    return model
 
 
 def _check_data(options: argparse.Namespace) -> int:

@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from kresnet.data import samples
 from kresnet.deploy import lint, proof
 from kresnet.graph.trace import nested
 from kresnet.inference.tflite_file import TFLiteFile, dequantized, quantized
@@ -21,10 +20,9 @@ def worst_layers(file: TFLiteFile, model: keras.Model, data: Any = None) -> str:
         file, model: as for `layer_errors`.
         data: images, as for `proof.prove`.
     """
-    shape = tuple(model.inputs[0].shape[1:])
     if nested(model):
         return "To see which layers cause the error, export the inner model by itself."
-    images = samples.natural_images(4, shape) if data is None else samples.draw(data, 4, shape, "verify")
+    images = proof.some_images(model, data, 4)
     rows = [
         f"{layer} (from {before:.2g} to {after:.2g})" for layer, after, before in layer_errors(file, model, images)[:5]
     ]

@@ -58,9 +58,12 @@ def export(
             model knows, such as the classes it was trained on.
         description: what else users of the file should know, such as {"weights": "...", "top1": 0.76}.
         tolerance: largest allowed difference, in standard deviations, between logits of the .tflite and the model, or
-            between outputs in other formats. Default: 1e-4 for float32, 1e-2 for float16, no limit for int8 weights.
-        agreement: for int8 weights: the smallest fraction of the given images, in [0, 1], on which file and model must
-            choose the same class. Not required on synthetic images, which say nothing about it.
+            between outputs in other formats. Default: 1e-4 for float32, 1e-2 for float16, no limit for int8 weights;
+            beyond it a float file still passes if it computes what the network, in float16 with rounded weights, should
+            compute, and no more than rounding sets that apart from the network. A given one is not exceeded.
+        agreement: the fraction of images, in [0, 1], on which file and model must choose the same class: for int8
+            weights of the given images, since synthetic ones say nothing about it. The file is refused if the 95 %
+            confidence interval of the fraction lies below; where the images are too few to tell, a warning says so.
         latency: whether to measure a .tflite's latency too, which takes up to 5 s.
 
     Returns:

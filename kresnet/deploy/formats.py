@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kresnet import checks
-from kresnet.deploy import blame, convert, lint, proof
+from kresnet.deploy import blame, convert, lint, proof, rounding
 from kresnet.deploy.task import Task
 from kresnet.inference import predictors
 from kresnet.inference.tflite_file import TFLiteFile
@@ -73,8 +73,15 @@ def _prove_tflite(task: Task, file: TFLiteFile) -> dict[str, Any]:
     def explain() -> str:
         return blame.worst_layers(file, convert.prepared(task.model, integer=task.quantize == "int8"), task.verify)
 
+    def alone() -> dict[str, float] | None:
+        logits = "logits" in numbers
+        run = proof.with_logits(file) if logits else file
+        deviation = numbers["logits" if logits else "outputs"]["deviation"]
+        half = task.quantize == "float16"
+        return rounding.measure(run, task.model, task.verify, deviation, logits=logits, half=half)
+
     numbers = proof.prove(file, task.model, task.verify, task.latency)
-    task.limits.check(numbers, str(task.path), explain)
+    task.limits.check(numbers, str(task.path), explain, alone, stacklevel=4)  # for the caller of `export`
     return numbers
 
 
@@ -102,8 +109,11 @@ def _open_onnx(task: Task, path: Path) -> proof.Run:
 
 
 def _prove_outputs(task: Task, run: proof.Run) -> dict[str, Any]:
+    def alone() -> dict[str, float] | None:
+        return rounding.measure(run, task.model, task.verify, numbers["outputs"]["deviation"], logits=False, half=False)
+
     numbers = proof.compare(run, task.model, task.verify)
-    task.limits.check(numbers, str(task.path))
+    task.limits.check(numbers, str(task.path), rounding=alone, stacklevel=4)
     return numbers
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
+import itertools
 import math
 import os
 import statistics
@@ -16,7 +16,6 @@ import keras
 import numpy as np
 from rich.progress import track
 
-from kresnet import checks
 from kresnet.data import samples
 from kresnet.deploy import lint
 from kresnet.evaluation.intervals import wilson
@@ -32,50 +31,6 @@ MEMORY_SHARE = 1 / 2
 _AFTER_LOGITS = ("SOFTMAX", "LOGISTIC", "DEQUANTIZE")
 OPEN_SIZE = 96  # pixels per side of the synthetic images for a network without a fixed input size
 Run = Callable[[np.ndarray], np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """How far a file's outputs may be from its network's.
-
-    Attributes:
-        tolerance: largest difference between their numbers, in standard deviations of the network's; at least 0, may
-            be infinite.
-        agreement: smallest fraction of images, in [0, 1], on which both must choose the same class.
-    """
-
-    tolerance: float
-    agreement: float
-
-    def __post_init__(self):
-        checks.require(self.tolerance >= 0, "`tolerance` must be at least 0", tolerance=self.tolerance)
-        checks.number("agreement", self.agreement, 0, np.nextafter(1, 2), "a fraction in [0, 1]")
-
-    def check(self, numbers: dict[str, Any], name: str, explain: Callable[[], str] = lambda: "") -> None:
-        """Compares what was measured with the limits.
-
-        Args:
-            numbers: from `prove` or `compare`.
-            name: what the error message calls the file.
-            explain: called only if the file is too far off; says where that comes from.
-
-        Raises:
-            ValueError: if the file is too far from its network.
-        """
-        difference = (numbers.get("logits") or numbers["outputs"])["largest_of_deviation"]
-        agreement = numbers.get("top1_agreement", {"value": 1.0})["value"]
-        wrong = []
-        if not difference <= self.tolerance:
-            wrong.append(
-                f"its numbers differ by up to {difference:.2g} of their deviation (tolerance: {self.tolerance:g})"
-            )
-        if agreement < self.agreement:
-            wrong.append(
-                f"it chooses the network's class for {agreement:.1%} of {numbers['images']} images, not "
-                f"{self.agreement:.1%}"
-            )
-        if wrong:
-            raise ValueError(f"{name} is not written: {' and '.join(wrong)}. {explain()}".rstrip())
 
 
 def prove(file: TFLiteFile, model: keras.Model, data: Any = None, latency: bool = True) -> dict[str, Any]:
@@ -166,6 +121,15 @@ def _synthetic(shape: tuple[int | None, ...], wanted: tuple[float, float]) -> It
         yield images if wanted == PIXELS else np.float32(low + images / 255 * (high - low))
 
 
+def some_images(model: keras.Model, data: Any, count: int) -> np.ndarray:
+    """Returns a few of the images that `prove` runs, (n, height, width, channels), n at most `count`."""
+    shape = tuple(model.inputs[0].shape[1:])
+    if data is not None:
+        return samples.draw(data, count, shape, "verify")
+    batches = itertools.islice(_synthetic(shape, input_range(model) or PIXELS), -(-count // 8))
+    return np.concatenate(list(batches))[:count]
+
+
 def summary(numbers: dict[str, Any]) -> str:
     """Formats what `prove` or `compare` measured as lines of text."""
     differences = numbers.get("logits") or numbers["outputs"]
@@ -178,6 +142,12 @@ def summary(numbers: dict[str, Any]) -> str:
         f"{'logits' if 'logits' in numbers else 'outputs'} differ by at most {differences['largest_of_deviation']:.1e} "
         f"of their deviation, on {numbers['images']} images ({numbers['images_are']})"
     )
+    if "rounding" in numbers:
+        causes = numbers["rounding"]
+        lines.append(
+            f"rounding alone makes up to {causes['weights'] + causes['sums']:.1e} of that: "
+            f"the file is within {causes['file']:.1e} of what it should compute"
+        )
     shares = {"same class": numbers["top1_agreement"]} if "top1_agreement" in numbers else {}
     shares |= {f"accuracy of {side}": share for side, share in numbers.get("accuracy", {}).items()}
     for name, share in shares.items():

@@ -13,7 +13,8 @@ import numpy as np
 
 from kresnet import __version__, checks
 from kresnet.data import samples
-from kresnet.deploy import convert, metadata, proof
+from kresnet.deploy import convert, metadata
+from kresnet.deploy.limits import TOLERANCES, Limits
 from kresnet.deploy.lowering import in_float32
 from kresnet.deploy.quantize import is_quantize_aware
 from kresnet.graph.inputs import PIXELS, input_range, scales_input
@@ -22,7 +23,6 @@ from kresnet.graph.ranges import RangeCheck
 from kresnet.graph.rebuild import rebuild
 from kresnet.graph.trace import all_layers
 
-TOLERANCES = {None: 1e-4, "float16": 1e-2}
 CALIBRATION_IMAGES = 256
 # Keys of the written description that belong to the export.
 _RESERVED = ("proof", "labels", "input", "output", "format", "quantize")
@@ -53,7 +53,7 @@ class Task:
     batch_size: int | None
     calibration: np.ndarray | None
     verify: Any
-    limits: proof.Limits
+    limits: Limits
     latency: bool
     labels: list[str] | None
     network: dict[str, Any]
@@ -126,9 +126,10 @@ def plan(
         calibration=calibration,
     )
     verify = calibration if verify is None else list(verify) if isinstance(verify, Iterator) else verify
-    limits = proof.Limits(
+    limits = Limits(
         tolerance=TOLERANCES.get(quantize, np.inf) if tolerance is None else tolerance,
-        agreement=agreement if quantize in ("dynamic", "int8") and verify is not None else 0.0,
+        agreement=agreement if quantize not in TOLERANCES and verify is not None else 0.0,
+        rounding=agreement if quantize in TOLERANCES and tolerance is None else None,
     )
     model = _in_float32(model)
     network = _network(model, description or {})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -85,7 +84,7 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
         written = _written(path.with_suffix(".json"))
         return Predictor(_probabilities(lite, written.pop("gives")), lite.image_shape, names, str(path), **written)
     if (path / CONFIG).exists():
-        config = json.loads((path / CONFIG).read_text())
+        config = run_config(path)
         best, names = predictor(path / BEST), config.get("class_names")
         return dataclasses.replace(best, class_names=tuple(names)) if names else best
     if (path / "saved_model.pb").exists():
@@ -96,6 +95,15 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
     except Exception as error:  # zipfile's, h5py's, JSON's and Keras's own
         raise ValueError(f"{path} is not a complete Keras model: {error} Received: model={str(model)!r}") from None
     return dataclasses.replace(predictor(loaded), name=str(path))
+
+
+def run_config(path: str | os.PathLike) -> dict[str, Any]:
+    """Returns the options of a run by its folder, {} for anything else.
+
+    Raises:
+        ValueError: if they are damaged.
+    """
+    return preprocessing.description_in(Path(path) / CONFIG)
 
 
 def _saved_model(path: Path) -> Predictor:

@@ -3,6 +3,8 @@ PYTHON ?= python3
 # TensorFlow would print a page of its own before the first line of ours.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 BIN := .venv/bin
+# Each worker takes one half of the tests, so that what a file's tests share is made once, and then of the other's.
+TESTS := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 .PHONY: quickstart photos test quick thorough lint benchmark arm64 table clean
 
@@ -14,13 +16,13 @@ photos: .venv/examples  ## Classify photographs with real ImageNet weights, fine
 
 # The tests that open pages need Chromium (Debian: apt install chromium chromium-driver), and are skipped without.
 test: .venv/test
-	$(BIN)/python -m pytest --numprocesses 2
+	$(TESTS)
 
 quick: .venv/test  ## What tells most in the least time, for daily work.
-	$(BIN)/python -m pytest --numprocesses 2 -m "not slow"
+	$(TESTS) -m "not slow and not thorough"
 
 thorough: .venv/test  ## What `test` leaves out as too like the rest, before a release.
-	$(BIN)/python -m pytest --numprocesses 2 -m thorough
+	$(TESTS) -m thorough
 
 lint: .venv/lint
 	$(BIN)/ruff check

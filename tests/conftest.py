@@ -1,3 +1,4 @@
+import gc
 import os
 import shutil
 
@@ -5,6 +6,23 @@ import processes
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# What XLA compiles here runs once or twice.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+gc.disable()  # until all is imported
+
+
+def pytest_collection_modifyitems(items):
+    """One worker, and so one process on JAX, gets all tests on JAX; the first of them asks what has been imported."""
+    items.sort(key=lambda item: ("on_jax" not in item.fixturenames, "without_tensorflow" not in item.name))
+
+
+def pytest_collection_finish():
+    """Of the million objects that Keras and TensorFlow are made of, the garbage collector looks at none any more."""
+    gc.enable()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture
@@ -22,10 +40,10 @@ def undrawn_weights(monkeypatch):
 
 @pytest.fixture
 def no_weights():
-    """Networks are built, but have no weights to compute with: drawing millions takes seconds."""
-    import keras
+    """Networks are built, but have no weights to compute with."""
+    from networks import without_weights
 
-    with keras.StatelessScope():
+    with without_weights():
         yield
 
 

@@ -1,8 +1,11 @@
 """Registered networks with fewer blocks and channels, for what is the same in each of them."""
 
+import contextlib
 import dataclasses
 
+import keras
 import pytest
+from keras.src.backend.common import global_state
 
 import kresnet
 
@@ -13,17 +16,32 @@ DAILY = {
 }
 
 
+@contextlib.contextmanager
+def without_weights():
+    """Networks are built, but have no weights to compute with: drawing millions takes seconds."""
+    with keras.StatelessScope(initialize_variables=False):
+        yield
+    # Keras would draw them at the end of the next scope, wherever it opens one.
+    global_state.set_global_attribute("uninitialized_variables", [])
+
+
 def marked(keys):
     """Returns keys to parametrize a test with, those that are not daily marked as slow."""
     return [key if key in DAILY else pytest.param(key, marks=pytest.mark.slow) for key in keys]
 
 
 def every_kind():
-    """Returns a key of each kind, for `marked`: networks are of one kind if their specs differ in numbers only."""
+    """Returns a key of each kind to parametrize a test with: networks are of one kind if their specs differ in numbers
+    only. Marked as thorough are kinds all of whose values others of their family have."""
     kinds = {}
     for key in sorted(kresnet.list_models(), key=lambda key: key not in DAILY):
         kinds.setdefault(kind(key), key)
-    return list(kinds.values())
+    values = {key: {(one[0], i, value) for i, value in enumerate(one)} for one, key in kinds.items()}
+    needed = {key for key in values if key in DAILY}
+    while left := set().union(*values.values()) - set().union(*(values[key] for key in needed)):
+        needed.add(max(values, key=lambda key, left=left: len(values[key] & left)))
+    marks = {key: [pytest.mark.slow] if key in needed else [pytest.mark.slow, pytest.mark.thorough] for key in values}
+    return [key if key in DAILY else pytest.param(key, marks=marks[key]) for key in values]
 
 
 def kind(key):

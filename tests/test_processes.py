@@ -1,6 +1,5 @@
 """What only a fresh process shows: other backends, what importing costs, and the command."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -13,33 +12,35 @@ from processes import COMMAND, QUICKEST, python
 
 import kresnet
 
+TRAINS = """
+    import sys
+    import kresnet, keras, numpy as np
+    assert "tensorflow" not in sys.modules
+    fields = dict(se_reduction=4, groups=4, stem="deep", shortcut="avg_conv", drop_path_rate=0.1)
+    for extra in ({}, {"preactivation": True, "stem": "conv7", "shortcut": "pad", "activation": "silu"}):
+        model = kresnet.ResNet(depths=(1, 1), widths=(8, 16), input_shape=(32, 32, 3), classes=3, **fields | extra)
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype("uint8")
+        history = model.fit(images, np.arange(8) % 3, batch_size=4, verbose=0)
+        assert np.isfinite(history.history["loss"]).all()
+    try:
+        kresnet.export(model, "never.tflite")
+    except ValueError as error:
+        assert str(error).endswith(f"Received: backend={keras.backend.backend()!r}")
+        print(keras.backend.backend())
+"""
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_trains_without_tensorflow(backend):
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
-    printed = python(
-        """
-        import sys
-        import kresnet, keras, numpy as np
-        assert "tensorflow" not in sys.modules
-        fields = dict(se_reduction=4, groups=4, stem="deep", shortcut="avg_conv", drop_path_rate=0.1)
-        for extra in ({}, {"preactivation": True, "stem": "conv7", "shortcut": "pad", "activation": "silu"}):
-            model = kresnet.ResNet(depths=(1, 1), widths=(8, 16), input_shape=(32, 32, 3), classes=3, **fields | extra)
-            model.compile("sgd", "sparse_categorical_crossentropy")
-            images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype("uint8")
-            history = model.fit(images, np.arange(8) % 3, batch_size=4, verbose=0)
-            assert np.isfinite(history.history["loss"]).all()
-        try:
-            kresnet.export(model, "never.tflite")
-        except ValueError as error:
-            assert str(error).endswith(f"Received: backend={keras.backend.backend()!r}")
-            print(keras.backend.backend())
-        """,
-        KERAS_BACKEND=backend,
-    )
-    assert printed.split()[-1] == backend
+def test_jax_trains_without_tensorflow(on_jax):
+    """The first test on JAX (`conftest.py`): others let TensorFlow load their images."""
+    assert on_jax(TRAINS).split()[-1] == "jax"
+
+
+@pytest.mark.slow
+def test_torch_trains_without_tensorflow():
+    pytest.importorskip("torch")
+    assert python(TRAINS, KERAS_BACKEND="torch").split()[-1] == "torch"
 
 
 @pytest.mark.slow
@@ -93,14 +94,14 @@ def test_a_fresh_process_loads_a_saved_model(tmp_path, orders):
             import keras, numpy as np
             for name in ("model", "nested"):
                 model = keras.saving.load_model({str(tmp_path)!r} + f"/{{name}}.keras")
-                outputs.append(model.predict(np.load({str(tmp_path / "x.npy")!r}), verbose=0))
+                outputs.append(model(np.load({str(tmp_path / "x.npy")!r})))
             model = model.layers[0]
             print(getattr(model, "kresnet_config", {{}}).get("key"), type(model).__name__)
         np.save({str(tmp_path / "outputs.npy")!r}, outputs)
     """
     keys = ["resnet20" if "kresnet" in imports else "None" for imports in orders]
     assert python(code).splitlines()[-len(orders) :] == [f"{key} Functional" for key in keys]
-    expected = model.predict(x, verbose=0)
+    expected = model(x)
     for output in np.load(tmp_path / "outputs.npy"):
         np.testing.assert_array_equal(output, expected)
 
@@ -187,7 +188,7 @@ def test_what_computes_nothing_is_quick(arguments):
         assert done.stderr == ""
         return time.perf_counter() - start
 
-    assert min(seconds() for _ in range(5)) < 0.5
+    assert any(seconds() < 0.5 for _ in range(5))  # what disturbs it does not last
 
 
 def test_list():

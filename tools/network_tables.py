@@ -6,6 +6,7 @@ import pathlib
 import keras
 import reference
 import stub
+from networks import without_weights
 from rich.progress import track
 
 import kresnet
@@ -28,7 +29,7 @@ def write_catalogue() -> None:
         writer = csv.DictWriter(file, catalogue.COLUMNS, lineterminator="\n")
         writer.writeheader()
         for key in track(kresnet.list_models(), "Building"):
-            with keras.StatelessScope():  # nothing is computed, so that no weights are drawn
+            with without_weights():
                 writer.writerow(counted(key, kresnet.create_model(key)))
             keras.backend.clear_session()
 

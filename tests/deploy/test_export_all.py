@@ -8,7 +8,7 @@ import json
 
 import keras
 import pytest
-from networks import cut_short, every_kind, marked, shallow
+from networks import cut_short, every_kind, shallow
 
 import kresnet
 from kresnet.data.samples import natural_images
@@ -30,7 +30,7 @@ def export(model, folder, quantize):
     return file, json.loads(description_of(file).read_text())["proof"]
 
 
-@pytest.mark.parametrize("key", marked(every_kind()))
+@pytest.mark.parametrize("key", every_kind())
 @pytest.mark.filterwarnings("error::UserWarning")  # none of them is slow
 def test_every_kind_goes_out(key, tmp_path):
     keras.utils.set_random_seed(0)

@@ -6,7 +6,7 @@ import pickle
 import keras
 import numpy as np
 import pytest
-from networks import every_kind, marked, shallow
+from networks import every_kind, shallow, without_weights
 
 import kresnet
 from kresnet.graph.fold import fold_batch_norm
@@ -92,10 +92,10 @@ def classes_of(config):
             yield from classes_of(item)
 
 
-@pytest.mark.parametrize("key", marked(every_kind()))
+@pytest.mark.parametrize("key", every_kind())
 def test_files_hold_keras_s_classes(key):
     """All but the model, the initializer and the norms, which Keras reads as its own, and the two layers it lacks."""
-    with keras.StatelessScope():
+    with without_weights():
         config = json.loads(shallow(key, 64).to_json())
     own = {"kresnet>Network", "kresnet>VarianceScaling"}
     if not key.startswith("vgg") or key.endswith("_bn"):

@@ -10,20 +10,21 @@ import kresnet
 from kresnet import weights
 
 
-def between_siblings():
-    """Returns the stored networks that are neither the smallest nor the largest of their kind from their source."""
-    siblings = {}
-    for key, (name, fields) in reference.NETWORKS.items():
-        siblings.setdefault((key.split(":")[0], kind(name), str(fields)), []).append(key)
-    by_size = [sorted(keys, key=lambda key: reference.LAYOUTS[key]["params"]) for keys in siblings.values()]
-    return {key for keys in by_size for key in keys[1:-1]}
+def like_others():
+    """Returns the stored networks that are neither their source's smallest of a kind nor its largest of a family."""
+    smallest, largest = {}, {}
+    for key in sorted(reference.NETWORKS, key=lambda key: reference.LAYOUTS[key]["params"]):
+        (name, fields), source = reference.NETWORKS[key], key.split(":")[0]
+        smallest.setdefault((source, kind(name), str(fields)), key)
+        largest[source, kresnet.get_builder(name).family.name] = key
+    return reference.NETWORKS.keys() - {*smallest.values(), *largest.values()}
 
 
 def marked_keys():
     """Yields the stored networks, marked by how often they are compared."""
-    between = between_siblings()
+    like = like_others()
     for key, (name, _) in reference.NETWORKS.items():
-        thorough = [pytest.mark.thorough] if key in between else []
+        thorough = [pytest.mark.thorough] if key in like else []
         yield key if name in DAILY else pytest.param(key, marks=[pytest.mark.slow, *thorough])
 
 

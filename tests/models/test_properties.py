@@ -131,7 +131,7 @@ def test_a_spec_builds_as_predicted_or_is_refused(fields, channels, classes, siz
     assert parameters == predicted_parameters(channels, classes, **fields)
     images = np.zeros((1, size or 33, size or 35, channels), "uint8")
     assert keras.ops.shape(model(images)) == (1, classes)
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)
 
 
 def is_nonsense(fields, size):
@@ -245,4 +245,4 @@ def test_a_table_builds_as_predicted_or_is_refused(fields, channels, size):
         channels, 3, **defaults | fields
     )
     assert keras.ops.shape(model(np.zeros((1, size or 33, size or 35, channels), "uint8"))) == (1, 3)
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)

@@ -24,15 +24,18 @@ class Epochs:
 
     Attributes:
         next: the number of the next epoch, from 0. Assign it to repeat an epoch or to resume.
+        first: the first batch of the next epoch that is wanted, from 0. Those before it come all the same, so that an
+            epoch keeps its length, but as zeros where that saves decoding their images.
     """
 
     def __init__(self) -> None:
-        self.next = 0
+        self.next, self.first = 0, 0
 
-    def begin(self) -> np.int64:
-        """Returns the number of the epoch that begins, and counts it."""
-        self.next += 1
-        return np.int64(self.next - 1)
+    def begin(self) -> np.ndarray:
+        """Returns the number of the epoch that begins, and its first batch that is wanted; counts the epoch."""
+        begun = np.array([self.next, self.first])
+        self.next, self.first = self.next + 1, 0
+        return begun
 
 
 def load(
@@ -141,7 +144,8 @@ def load(
             image = function(image, key)
         return tf.ensure_shape(augmentation.to_uint8(image), shape), label, key, ok
 
-    data = _records(found, epochs, shuffle, repeats, seed)
+    jumps = on_error == "raise" and not found.stream  # else only reading tells which image begins a batch
+    data = _records(found, epochs, shuffle, repeats, seed, batch_size if jumps else 0)
     data = data.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if on_error == "skip":
         data = data.filter(lambda image, label, key, ok: ok)
@@ -155,6 +159,8 @@ def load(
         data = data.map(mixed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     else:
         data = data.map(lambda image, label, key, ok: (image, label))
+    if jumps:
+        data = _unwanted(epochs, data.element_spec, batch_size).concatenate(data)
     if on_error == "raise":  # with "skip" the number of batches is not known in advance
         data = data.apply(tf.data.experimental.assert_cardinality(batches))
     data = without_tuning(data.prefetch(tf.data.AUTOTUNE))
@@ -181,17 +187,31 @@ def without_tuning(dataset: Any) -> Any:
     return dataset.with_options(options)
 
 
-def _records(source: sources.Source, epochs: Epochs, shuffle: bool, repeats: int, seed: int) -> Any:
-    """Returns a dataset of (epoch, draw, record, label), one epoch long.
+def _unwanted(epochs: Epochs, spec: Any, batch_size: int) -> Any:
+    """Returns a dataset of zeros, as many batches as the next epoch's first that is wanted comes after."""
+    import tensorflow as tf
+
+    def zeros(first: Any) -> Any:
+        shapes = tf.nest.map_structure(lambda s: [batch_size if size is None else size for size in s.shape], spec)
+        batch = tuple(tf.zeros(shape, s.dtype) for shape, s in zip(shapes, spec, strict=True))
+        return tf.data.Dataset.from_tensors(batch).repeat(first)
+
+    start = tf.data.Dataset.range(1).map(lambda _: tf.numpy_function(lambda: np.int64(epochs.first), [], tf.int64))
+    return start.flat_map(lambda first: zeros(tf.ensure_shape(first, [])))
+
+
+def _records(source: sources.Source, epochs: Epochs, shuffle: bool, repeats: int, seed: int, batch_size: int) -> Any:
+    """Returns a dataset of (epoch, draw, record, label), one epoch long, from the first batch that is wanted on.
 
     `draw` numbers the random draws of an epoch: the k-th repeat of image i, from 0, has the number i + k * count.
     """
     import tensorflow as tf
 
-    start = tf.data.Dataset.range(1).map(lambda _: tf.ensure_shape(tf.numpy_function(epochs.begin, [], tf.int64), []))
+    start = tf.data.Dataset.range(1).map(lambda _: tf.ensure_shape(tf.numpy_function(epochs.begin, [], tf.int64), [2]))
     if source.stream:
 
-        def streamed(epoch: Any) -> Any:
+        def streamed(begun: Any) -> Any:
+            epoch = begun[0]
             data = source.stream().enumerate()
             if shuffle:
                 # The graph's seed must not be 0: TensorFlow would then compare the other seed, a tensor, in Python.
@@ -203,7 +223,8 @@ def _records(source: sources.Source, epochs: Epochs, shuffle: bool, repeats: int
 
         return start.flat_map(streamed)
 
-    def draws(epoch: Any) -> Any:
+    def draws(begun: Any) -> Any:
+        epoch, first = begun[0], begun[1]
         key = tf.stack([tf.constant(seed, tf.int64), epoch])
 
         def draw(position: Any) -> Any:
@@ -211,7 +232,7 @@ def _records(source: sources.Source, epochs: Epochs, shuffle: bool, repeats: int
             i = tf.random.experimental.index_shuffle(i, key, source.count - 1) if shuffle else i
             return epoch, i, i + position % repeats * source.count
 
-        return tf.data.Dataset.range(source.count).map(draw)
+        return tf.data.Dataset.range(first * batch_size, source.count).map(draw)
 
     records = tf.constant(source.paths) if source.paths is not None else tf.constant(source.pixels)
     labels = tf.constant(source.labels)

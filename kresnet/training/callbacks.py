@@ -14,6 +14,9 @@ import numpy as np
 from kresnet.files import replacing
 from kresnet.inference.predictors import BEST, LAST
 from kresnet.progress import bar
+from kresnet.training.resume import Interrupted, Resume
+
+__all__ = ["Checkpoint", "DatasetEpoch", "Interrupted", "Meter", "Progress", "Resume"]
 
 
 class DatasetEpoch(keras.callbacks.Callback):
@@ -73,6 +76,12 @@ class Checkpoint(keras.callbacks.Callback):
         self.folder, self.monitor = Path(folder), monitor
         self.best: float | None = None
         self.best_epoch = 0
+
+    def get_state(self) -> dict[str, Any]:
+        return {"best": self.best, "best_epoch": self.best_epoch}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         last = self.folder / LAST

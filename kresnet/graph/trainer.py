@@ -1,0 +1,22 @@
+"""Where `fit` keeps what a resumed training must set, and Keras has no public name for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+
+def begin_at(model: keras.Model, epoch: int | None) -> None:
+    """Lets the next `fit` begin at an epoch, as `keras.callbacks.BackupAndRestore` does; None: where it is told to."""
+    model._initial_epoch = epoch
+
+
+def build_metrics(model: keras.Model, batch: Any) -> None:
+    """Creates the variables of a compiled model's metrics, which are made in the first step otherwise.
+
+    Args:
+        model: a compiled model.
+        batch: (images, labels, ...) as `fit` reads them; only shapes and dtypes count.
+    """
+    model._symbolic_build(data_batch=batch)

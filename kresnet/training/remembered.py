@@ -1,0 +1,66 @@
+"""What callbacks remember from epoch to epoch, as a state on disk has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from kresnet.progress import say
+
+# What Keras's callbacks remember from epoch to epoch. Others are asked for `get_state()`.
+_REMEMBERED: dict[type, tuple[str, ...]] = {
+    keras.callbacks.EarlyStopping: ("best", "best_epoch", "best_weights", "stopped_epoch", "wait"),
+    keras.callbacks.ReduceLROnPlateau: ("best", "cooldown_counter", "wait"),
+    keras.callbacks.ModelCheckpoint: ("best",),
+}
+# What these remember is of the epoch, or in files of their own.
+_FORGETFUL = (
+    keras.callbacks.CSVLogger,
+    keras.callbacks.LambdaCallback,
+    keras.callbacks.LearningRateScheduler,
+    keras.callbacks.ProgbarLogger,
+    keras.callbacks.SwapEMAWeights,
+    keras.callbacks.TensorBoard,
+    keras.callbacks.TerminateOnNaN,
+)
+
+
+def state_of(callback: keras.callbacks.Callback) -> Any:
+    """Returns what a callback remembers: what its `get_state()` says, or attributes of Keras's; else None."""
+    if hasattr(callback, "get_state"):
+        return callback.get_state()
+    for kind, names in _REMEMBERED.items():
+        if isinstance(callback, kind):
+            return {name: getattr(callback, name, None) for name in names}
+    return None
+
+
+def give_state(callback: keras.callbacks.Callback, state: Any) -> None:
+    """Lets a callback remember what `state_of` returned; says so if it cannot."""
+    if hasattr(callback, "set_state"):
+        callback.set_state(state)
+    elif state is not None:
+        for name, value in state.items():
+            setattr(callback, name, value)
+    elif not isinstance(callback, _FORGETFUL):
+        say(f"{type(callback).__name__} has no `get_state` and `set_state`: what it remembers begins anew.")
+
+
+def packed(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
+    """Returns a value as JSON has it; its arrays are put among the others, under names that begin with `name`."""
+    if isinstance(value, dict):
+        return {key: packed(item, f"{name}.{key}", arrays) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [packed(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
+    if isinstance(value, np.ndarray) and value.ndim:
+        arrays[name] = value
+        return {"array": name}
+    return value.item() if isinstance(value, np.generic | np.ndarray) else value
+
+
+def unpacked(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, dict):
+        return arrays[value["array"]] if set(value) == {"array"} else {k: unpacked(v, arrays) for k, v in value.items()}
+    return [unpacked(item, arrays) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,335 @@
+"""`Resume`: a training run that is killed goes on as if it had not been."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+import keras
+import numpy as np
+
+from kresnet import checks
+from kresnet.graph.trainer import begin_at, build_metrics
+from kresnet.progress import say
+from kresnet.training import states
+from kresnet.training.remembered import give_state, packed, state_of, unpacked
+
+_EVERY = re.compile(r"(\d+(?:\.\d+)?) *(step|second|minute|hour)s?")
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600}
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal has ended training, whose state is saved.
+
+    Attributes:
+        signal: its number.
+    """
+
+    def __init__(self, number: int, folder: str) -> None:
+        super().__init__(f"{signal.Signals(number).name}: the state of training is in {folder}")
+        self.signal = number
+
+
+class Resume(keras.callbacks.Callback):
+    """Saves the state of training as it goes, and goes on from the last one when `fit` is called again.
+
+    A state is whole: weights, raw ones and their averages, the optimizer's variables, seed generators, metrics,
+    history, what other callbacks remember, the epoch, and its batches that are done. After a kill the same call of
+    `fit` gives the same weights and history, bit for bit, if it reads the same batches in each epoch and the backend
+    computes the same in each process (see `keras.config`, and TensorFlow's deterministic operations). In the epoch that
+    it was killed in, the batches that were done are read and passed over; from `kresnet.data.load` without decoding.
+
+    SIGTERM, SIGINT (Ctrl-C) and SIGHUP end training after the batch that they come in, with a state saved; a second one
+    ends it at once.
+
+        resume = kresnet.callbacks.Resume("states", [keras.callbacks.EarlyStopping("val_loss", patience=3)], data)
+        model.fit(data, validation_data=..., epochs=90, callbacks=[resume])
+
+    Args:
+        folder: where the states are kept: the last two, each in a file of its own.
+        callbacks: all other callbacks of `fit`, which this one calls, so that it sees their work done. Keras's are
+            known; of others, `get_state()` is saved (numbers, text, lists, mappings by text, and arrays) and given to
+            `set_state(state)`.
+        data: the training data, if they are from `kresnet.data.load`: told which epoch begins, and where in it.
+        every: how often: "epoch", "500 steps", "10 minutes".
+        delete: whether to remove the states when training has ended, so that the next `fit` begins anew. False: it
+            then finds that nothing is left to do.
+
+    Raises:
+        ValueError: if `every` makes no sense; in `fit`, if the states are of another network or optimizer, or a
+            variable is not finite.
+        Interrupted: in `fit`, a `KeyboardInterrupt`, after a signal.
+        OSError: in `fit`, if a state cannot be written; those before are kept.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        data: Any = None,
+        every: str = "epoch",
+        delete: bool = True,
+    ) -> None:
+        super().__init__()
+        self.folder, self.every, self.delete = os.fspath(folder), every, checks.boolean("delete", delete)
+        self._steps, self._seconds = _interval(every)
+        self._others = keras.callbacks.CallbackList(list(callbacks))
+        self._epochs = getattr(data, "epochs", None)
+        self._loaded: tuple[dict[str, np.ndarray], Any] | None = None
+        self._began, self._to_pass, self._signal = False, 0, 0
+        self._handlers: dict[int, Any] = {}
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        super().set_params(params)
+        self._others.set_params(params)
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        self._others.set_model(model)
+
+    # What `fit` tells, in its order.
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self._loaded = None if self._began else states.newest(self.folder)
+        for callback in self._others.callbacks:
+            if self._loaded and isinstance(callback, keras.callbacks.CSVLogger):
+                callback.append = True
+        self._others.on_train_begin(logs)
+        self._listen()
+        self._epoch, self._batch, self._metrics = 0, 0, None
+        self._saved_at, self._since = time.monotonic(), 0
+        if self._loaded:
+            self._restore(*self._loaded)
+        self._began = True
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        loaded, self._loaded = self._loaded, None
+        self._epoch, self._batch, self._metrics = epoch, 0, None
+        if loaded:
+            begin_at(self.model, None)  # else the next `fit` would begin there as well
+            self._take_history(loaded[1]["history"])
+            self._batch = self._to_pass = loaded[1]["batch"]
+        if self._epochs is not None:
+            self._epochs.next, self._epochs.first = epoch, self._batch
+        self._others.on_epoch_begin(epoch, logs)
+        if self._to_pass:
+            self._pass_over(loaded[0])
+        elif not loaded and (self._due() or self.every == "epoch" or self._first_of_all()):
+            self._save()
+        self._stop_if_asked()
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        if not self._to_pass:
+            self._others.on_train_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if batch + 1 <= self._batch:
+            return  # it was done before
+        self._others.on_train_batch_end(batch, logs)
+        self._since += batch + 1 - self._batch
+        self._batch = batch + 1
+        if self._signal or self._due():
+            self._save()
+        self._stop_if_asked()
+
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        self._metrics = _values("metrics", self.model.metrics_variables)  # `evaluate` resets them
+        self._others.on_test_begin(logs)
+
+    def on_test_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        self._others.on_test_batch_begin(batch, logs)
+
+    def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self._others.on_test_batch_end(batch, logs)
+        if self._signal:
+            for callback in self._others.callbacks:
+                if isinstance(callback, keras.callbacks.SwapEMAWeights):
+                    callback.on_test_end()  # the averages were in the place of the weights
+            self._save()
+        self._stop_if_asked()
+
+    def on_test_end(self, logs: dict | None = None) -> None:
+        self._others.on_test_end(logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._others.on_epoch_end(epoch, logs)
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        loaded, self._loaded = self._loaded, None
+        if loaded:  # nothing was left to do
+            begin_at(self.model, None)
+            self._take_history(loaded[1]["history"])
+        self._others.on_train_end(logs)
+        self._ignore()
+        if self.delete:
+            states.clear(self.folder)
+        elif not loaded:
+            self._epoch, self._batch, self._metrics = self._epoch + 1, 0, None
+            self._save(ended=True)
+
+    # States.
+
+    def _save(self, ended: bool = False) -> None:
+        model = self.model
+        metrics = self._metrics or _values("metrics", model.metrics_variables)
+        arrays = _values("model", model.variables) | _values("optimizer", model.optimizer.variables) | metrics
+        of_others = []
+        for number, callback in enumerate(self._others.callbacks):
+            state = state_of(callback)
+            of_others.append([type(callback).__name__, packed(state, f"callback{number}", arrays)])
+        history = getattr(model, "history", None)
+        facts = {
+            "epoch": self._epoch,
+            "batch": self._batch,
+            "ended": ended,
+            "paths": {"model": _paths(model.variables), "optimizer": _paths(model.optimizer.variables)},
+            "callbacks": of_others,
+            "history": packed([list(history.epoch), history.history] if history else [[], {}], "history", arrays),
+        }
+        states.save(self.folder, self._epoch, self._batch, arrays, facts)
+        self._saved_at, self._since = time.monotonic(), 0
+
+    def _restore(self, arrays: dict[str, np.ndarray], facts: Any) -> None:
+        model = self.model
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        for kind, variables in (("model", model.variables), ("optimizer", model.optimizer.variables)):
+            self._check(kind, variables, arrays, facts["paths"][kind])
+        for kind, variables in (("model", model.variables), ("optimizer", model.optimizer.variables)):
+            self._assign(variables, kind, arrays)
+        names = [type(callback).__name__ for callback in self._others.callbacks]
+        checks.require(
+            names == [name for name, _ in facts["callbacks"]],
+            f"The states in {self.folder} are of other callbacks: {', '.join(name for name, _ in facts['callbacks'])}",
+            callbacks=names,
+        )
+        for callback, (_, saved) in zip(self._others.callbacks, facts["callbacks"], strict=True):
+            give_state(callback, unpacked(saved, arrays))
+        begin_at(model, self.params["epochs"] if facts["ended"] else facts["epoch"])
+        facts["history"] = unpacked(facts["history"], arrays)
+        if not facts["ended"]:
+            say(f"Going on in epoch {facts['epoch'] + 1} after {facts['batch']} batches, from {self.folder}")
+
+    def _check(self, kind: str, variables: Sequence[Any], arrays: dict[str, np.ndarray], paths: list[str]) -> None:
+        checks.require(
+            len(variables) == len(paths),
+            f"The states in {self.folder} are of another {kind}, of {len(paths)} variables",
+            variables=len(variables),
+        )
+        for i, variable in enumerate(variables):
+            saved = arrays[f"{kind}{i}"].shape
+            checks.require(
+                tuple(variable.shape) == saved,
+                f"The states in {self.folder} are of another {kind}: there {paths[i]} has the shape {saved}",
+                variable=variable.path,
+                shape=tuple(variable.shape),
+            )
+
+    @staticmethod
+    def _assign(variables: Sequence[Any], kind: str, arrays: dict[str, np.ndarray]) -> None:
+        for i, variable in enumerate(variables):
+            variable.assign(arrays[f"{kind}{i}"])
+
+    def _take_history(self, saved: Any) -> None:
+        history = self.model.history
+        history.epoch[:0] = saved[0]
+        for name, values in saved[1].items():
+            history.history[name] = [*values, *history.history.get(name, [])]
+
+    def _pass_over(self, arrays: dict[str, np.ndarray]) -> None:
+        """Lets `fit` read the batches that were done, without training on them."""
+        model, backend = self.model, keras.backend.backend()
+        train, at_once, logs = model.train_function, int(model.steps_per_execution), {}
+
+        def restore_metrics() -> None:
+            self._assign(model.metrics_variables, "metrics", arrays)
+            logs.update({name: float(value) for name, value in model.get_metrics_result().items()})
+
+        def passing(*arguments: Any) -> Any:
+            if self._to_pass <= 0:
+                model.train_function = train
+                return train(*arguments)
+            # PyTorch's `fit` hands over batches, the others' an iterator of them.
+            batches = arguments[-1] if backend == "torch" else [next(arguments[-1]) for _ in range(at_once)]
+            if not logs:
+                build_metrics(model, batches[0])
+                restore_metrics()
+            self._to_pass -= at_once
+            return (dict(logs), arguments[0]) if backend == "jax" else dict(logs)
+
+        if backend == "jax":  # whose metrics are built, and have no values within the step
+            restore_metrics()
+        model.train_function = passing
+
+    def _first_of_all(self) -> bool:
+        return states.place(self.folder) is None
+
+    def _due(self) -> bool:
+        if self._steps:
+            return self._since >= self._steps
+        return bool(self._seconds) and time.monotonic() - self._saved_at >= self._seconds
+
+    # Signals.
+
+    def _listen(self) -> None:
+        if threading.current_thread() is not threading.main_thread() or self._handlers:
+            return
+        for number in SIGNALS:
+            before = signal.getsignal(number)
+            if before != signal.SIG_IGN:  # as SIGHUP is under `nohup`
+                self._handlers[number] = before
+                signal.signal(number, self._heard)
+
+    def _ignore(self) -> None:
+        for number, before in self._handlers.items():
+            if signal.getsignal(number) == self._heard:
+                signal.signal(number, before)
+        self._handlers = {}
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        if self._signal or not self._in_fit(frame):  # an error may have ended `fit`, which tells callbacks nothing
+            self._ignore()
+            signal.raise_signal(number)
+            return
+        self._signal = number
+        say(f"{signal.Signals(number).name}: training ends after this batch, with its state saved; once more ends it.")
+
+    def _in_fit(self, frame: FrameType | None) -> bool:
+        while frame is not None:
+            if frame.f_code.co_name == "fit" and frame.f_locals.get("self") is self._model:
+                return True
+            frame = frame.f_back
+        return False
+
+    def _stop_if_asked(self) -> None:
+        if self._signal and not self._to_pass:
+            number, self._signal = self._signal, 0
+            self._ignore()
+            raise Interrupted(number, self.folder)
+
+
+def _interval(every: str) -> tuple[int, float]:
+    """Returns the steps and the seconds between states, 0 for what does not count."""
+    match = _EVERY.fullmatch(every) if isinstance(every, str) else None
+    ok = every == "epoch" or (match is not None and float(match[1]) > 0)
+    checks.require(ok, '`every` is written as "epoch", "500 steps" or "10 minutes"', every=every)
+    if match is None:
+        return 0, 0.0
+    if match[2] == "step":
+        return max(1, int(float(match[1]))), 0.0
+    return 0, float(match[1]) * _SECONDS[match[2]]
+
+
+def _values(kind: str, variables: Sequence[Any]) -> dict[str, np.ndarray]:
+    return {f"{kind}{i}": np.array(keras.ops.convert_to_numpy(v)) for i, v in enumerate(variables)}
+
+
+def _paths(variables: Sequence[Any]) -> list[str]:
+    return [variable.path for variable in variables]

@@ -314,8 +314,11 @@ def _quantize_aware(options: argparse.Namespace) -> Any:
 
 
 def _check_data(options: argparse.Namespace) -> int:
+    from PIL import Image
+
     from kresnet.data.check import check
 
+    Image.MAX_IMAGE_PIXELS = None  # ours is the limit, and comes first
     found = check(options.folder, options.pixel_limit)
     lines = [f"error: {line}" for line in found.errors] + [f"warning: {line}" for line in found.warnings]
     print(*lines, *found.summary(), sep="\n")

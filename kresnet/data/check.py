@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import itertools
 import os
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -18,6 +20,9 @@ from kresnet.data.images import PIXEL_LIMIT, ImageError, shown, verify
 
 # Of many lines or classes alike, this many are shown, and the others counted.
 SHOWN = 20
+# Files of more bytes are read one at a time: waiting for their turn to be decoded, they would fill memory.
+LARGE = 2**24
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +98,9 @@ def _read(path: Path, pixel_limit: int) -> tuple[bytes, str | None]:
     if path.is_symlink() and not path.exists():
         return b"", f"{shown(path)}: a broken link"
     try:
-        data = path.read_bytes()
-        verify(data, shown(path), pixel_limit)
+        with _ONE_AT_A_TIME if path.stat().st_size > LARGE else contextlib.nullcontext():
+            data = path.read_bytes()
+            verify(data, shown(path), pixel_limit)
     except ImageError as error:
         return b"", str(error)
     except OSError as error:

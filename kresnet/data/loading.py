@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from pathlib import Path
@@ -294,6 +295,14 @@ def _reader(
         return resized(pixels, 3), tf.ensure_shape(ok, [])
 
     return from_pixels if source.pixels is not None else from_file
+
+
+def ended() -> None:
+    """Frees the iterators of datasets that nothing holds any more but an error's frames, whose circles keep them.
+
+    Left until Python ends, an iterator waits for its threads, which wait for Python: the process would never end.
+    """
+    gc.collect()
 
 
 def broken_image(error: BaseException) -> str | None:

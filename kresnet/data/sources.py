@@ -159,8 +159,9 @@ def _tfds(name: str, split: str, fraction: float, data_dir: Any) -> Source:
         raise ImportError(f"tfds:{name} needs tensorflow-datasets: pip install 'kresnet[datasets]'") from error
     try:
         builder = tfds.builder(name, data_dir=data_dir)
-    except tfds.core.DatasetNotFoundError as error:
-        raise ValueError(f"tensorflow-datasets has no such dataset: {error} Received: 'tfds:{name}'") from None
+    except Exception as error:  # of many kinds, for names that are none
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ValueError(f"tensorflow-datasets has no such dataset: {first} Received: 'tfds:{name}'") from None
     keys = builder.info.supervised_keys
     features = builder.info.features
     ok = (

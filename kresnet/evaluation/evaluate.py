@@ -12,7 +12,7 @@ import numpy as np
 
 from kresnet import checks
 from kresnet.data import images, sources
-from kresnet.data.loading import broken_image, load
+from kresnet.data.loading import broken_image, ended, load
 from kresnet.data.samples import class_indices
 from kresnet.evaluation.result import Evaluation
 from kresnet.graph.ranges import RangeCheck
@@ -95,6 +95,8 @@ def evaluate(
         crops=crops,
         data=data,
     )
+    if not is_source:
+        _check_batched(data)
     batches = data
     if crops == "full":
         scales = tuple(scales) or (size,)
@@ -143,6 +145,26 @@ def evaluate(
     return dataclasses.replace(result, class_names=names, file_paths=files)
 
 
+def _check_batched(data: Any) -> None:
+    """Refuses what is no dataset of batches of (images, labels), with what makes one of it."""
+    cure = "tf.data.Dataset.from_tensor_slices((images, labels)).batch(32)"
+    ok = hasattr(data, "__iter__") and not isinstance(data, tuple | np.ndarray | keras.Model)
+    kind = type(data).__name__
+    checks.require(ok, f"`data` must be a source's name or a dataset of batches, such as {cure}", data=kind)
+    spec = getattr(data, "element_spec", None)
+    if spec is None:
+        return
+    checks.require(
+        isinstance(spec, tuple) and len(spec) > 1, "`data` must hold batches of (images, labels)", element_spec=spec
+    )
+    rank = getattr(getattr(spec[0], "shape", None), "rank", None)
+    checks.require(
+        rank in (None, 4),
+        "`data` must hold batches of images, (batch, height, width, channels); see `Dataset.batch`",
+        images=spec[0].shape,
+    )
+
+
 def _check_finite(numbers: np.ndarray, first: int, text: str) -> None:
     """Refuses numbers that are not finite, by the index of their image; `first` is that of the batch's first."""
     finite = np.isfinite(numbers).reshape(len(numbers), -1).all(axis=1) if numbers.dtype.kind == "f" else True
@@ -188,11 +210,14 @@ def _naming_broken_images(batches: Iterator) -> Iterator:
     """Yields the batches unchanged; an image that cannot be decoded becomes a `ValueError` of one line."""
     try:
         yield from batches
+        return
     except Exception as error:
         broken = broken_image(error)
         if broken is None:
             raise
-        raise ValueError(broken) from None
+    del batches
+    ended()
+    raise ValueError(broken)  # outside of `except`: see `ended`
 
 
 def _ten_crops(size: int) -> Callable[[np.ndarray], list[np.ndarray]]:

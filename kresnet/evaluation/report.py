@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from kresnet import __version__, checks
+from kresnet.data.images import shown as printable
 from kresnet.evaluation import cam, drawings
 from kresnet.evaluation.intervals import wilson
 from kresnet.files import replacing
@@ -55,6 +56,8 @@ def write(
     config: Mapping[str, Any] | None = None,
     evaluation: Mapping[str, Any] | None = None,
     mistakes: int = 12,
+    kept_epoch: int | None = None,
+    file_paths: Sequence[str] | None = None,
 ) -> Path:
     """Writes the report: accuracy, curves, the most confident mistakes, classes, confusions, cost and configuration.
 
@@ -74,6 +77,8 @@ def write(
         config: the options of the run, nested or flat. Its "recipe", if it has one, is named in the heading.
         evaluation: further measurements, such as {"top-1, ten crops": 0.93}.
         mistakes: how many mistakes to show, at least 0.
+        kept_epoch: the epoch, from 0, whose weights the model has; the heading counts from 1.
+        file_paths: of the images, in their order, to name those that are shown.
 
     Returns:
         The path.
@@ -90,6 +95,12 @@ def write(
         probabilities = model.predict(images, verbose=0)
     probabilities = np.asarray(probabilities)
     _check(labels, probabilities, class_names, history)
+    checks.require(
+        file_paths is None or len(file_paths) == len(labels),
+        "`file_paths` must name each image",
+        file_paths=len(file_paths or ()),
+        labels=len(labels),
+    )
     predicted = probabilities.argmax(1)
     # Of equal probabilities the lower class ranks first, as in argmax and in a stable sort.
     of_label = np.take_along_axis(probabilities, labels[:, None], 1)
@@ -113,7 +124,8 @@ def write(
         top={k: Proportion(int((rank < k).sum()), len(labels)) for k in (1, 5) if k == 1 or len(class_names) > k},
         evaluation=dict(evaluation or {}),
         curves=drawings.curves(history),
-        mistakes=_mistakes(model, pictures, shown, labels, probabilities, class_names),
+        mistakes=_mistakes(model, pictures, shown, labels, probabilities, class_names, file_paths),
+        kept=None if kept_epoch is None else kept_epoch + 1,
         mistaken=len(wrong),
         maps=cam.supports(model),
         classes=_classes(labels, predicted, class_names),
@@ -175,8 +187,9 @@ def _mistakes(
     labels: np.ndarray,
     probabilities: np.ndarray,
     class_names: list[str],
+    file_paths: Sequence[str] | None,
 ) -> list[dict[str, Any]]:
-    """Returns what the page shows of each mistake: picture, maps, and both classes with their probabilities."""
+    """Returns what the page shows of each mistake: picture, maps, its file, and both classes with probabilities."""
     true, predicted = labels[shown], probabilities[shown].argmax(1)
     with_maps = len(shown) > 0 and cam.supports(model)
     classes = np.stack([predicted, true], 1)
@@ -184,6 +197,7 @@ def _mistakes(
     return [
         {
             "index": int(index),
+            "file": printable(file_paths[index]) if file_paths else None,
             "predicted": class_names[predicted[i]],
             "confidence": float(probabilities[index, predicted[i]]),
             "true": class_names[true[i]],

@@ -7,6 +7,8 @@ import contextlib
 import http.server
 import json
 import os
+import socket
+import sys
 import threading
 import time
 import webbrowser
@@ -24,6 +26,7 @@ _PAGES = Path(__file__).parent / "pages"
 # Of a picture, 64 MB: the page shrinks larger ones before it sends them.
 _PIXEL_LIMIT = 1 << 24
 _POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
+_POLICY += "; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
 class Demo(http.server.ThreadingHTTPServer):
@@ -96,6 +99,11 @@ class Demo(http.server.ThreadingHTTPServer):
         self.hosts = {f"{name}:{self.server_port}" for name in ("127.0.0.1", "localhost")}
         self.url = f"http://127.0.0.1:{self.server_port}/"
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Passes over clients that hang up; any other error is printed."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
+
     def _names(self, file: str | os.PathLike | None) -> list[str]:
         if file is None:
             return self.model.labels or [str(i) for i in range(self.model.classes)]
@@ -151,8 +159,22 @@ class Demo(http.server.ThreadingHTTPServer):
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # a camera sends many images over one connection
-    timeout = 60  # seconds until a silent connection is closed
+    timeout = 60  # seconds for a request, waiting for it included
     server: Demo
+
+    def handle_one_request(self) -> None:
+        # The socket's own timeout begins anew with every byte: who sends one at a time would stay for ever.
+        timer = threading.Timer(self.timeout, self._hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            super().handle_one_request()
+        finally:
+            timer.cancel()
+
+    def _hang_up(self) -> None:
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self) -> None:
         if self._from_elsewhere():

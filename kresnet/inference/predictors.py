@@ -74,6 +74,9 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
             **preprocessing.told(told),
             input_range=input_range(model),
         )
+    checks.require(
+        isinstance(model, str | os.PathLike), "`model` must be a Keras model or a path", model=type(model).__name__
+    )
     path = Path(model)
     checks.require(path.exists(), "There is no such file", model=str(model))
     if path.suffix == ".tflite":
@@ -84,16 +87,25 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
         written = _written(path.with_suffix(".json"))
         return Predictor(_probabilities(lite, written.pop("gives")), lite.image_shape, names, str(path), **written)
     if (path / CONFIG).exists():
-        config = run_config(path)
-        best, names = predictor(path / BEST), config.get("class_names")
-        return dataclasses.replace(best, class_names=tuple(names)) if names else best
+        names = _class_names(path / CONFIG)
+        checks.require(
+            (path / BEST).is_file(), f"This run has no {BEST}: it ended before its first epoch did", model=str(path)
+        )
+        best = predictor(path / BEST)
+        checks.require(
+            not names or best.model.output_shape[-1] in (len(names), 1),
+            f"{path / CONFIG} names {len(names)} classes, and the network has {best.model.output_shape[-1]}",
+            model=str(path),
+        )
+        return dataclasses.replace(best, class_names=names) if names else best
     if (path / "saved_model.pb").exists():
         return _saved_model(path)
     checks.require(path.suffix == ".keras", "Not a .keras, a .tflite, a SavedModel or a run", model=str(model))
     try:
         loaded = keras.saving.load_model(path, compile=False)
     except Exception as error:  # zipfile's, h5py's, JSON's and Keras's own
-        raise ValueError(f"{path} is not a complete Keras model: {error} Received: model={str(model)!r}") from None
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} is not a complete Keras model: {said} Received: model={str(model)!r}") from None
     return dataclasses.replace(predictor(loaded), name=str(path))
 
 
@@ -104,6 +116,18 @@ def run_config(path: str | os.PathLike) -> dict[str, Any]:
         ValueError: if they are damaged.
     """
     return preprocessing.description_in(Path(path) / CONFIG)
+
+
+def _class_names(path: Path) -> tuple[str, ...]:
+    """Returns the classes that a run's options name, () if none."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        names = config.get("class_names") if isinstance(config, dict) else False
+    except (ValueError, RecursionError):
+        names = False
+    ok = names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names))
+    checks.require(ok, f"{path} is not a run's: train anew, or give {BEST} beside it", model=str(path.parent))
+    return tuple(names or ())
 
 
 def _saved_model(path: Path) -> Predictor:

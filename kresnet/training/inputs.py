@@ -32,7 +32,9 @@ def first_batch(dataset: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     """
     spec = getattr(dataset, "element_spec", None)
     ok = isinstance(spec, tuple) and len(spec) in (2, 3) and getattr(spec[0], "shape", None) is not None
-    checks.require(ok, f"`{name}` must be a source's name or a tf.data.Dataset of (images, labels)", **{name: dataset})
+    cure = "such as tf.data.Dataset.from_tensor_slices((images, labels)).batch(32)"
+    kind = {name: dataset if spec is not None else type(dataset).__name__}
+    checks.require(ok, f"`{name}` must be a source's name or a tf.data.Dataset of (images, labels), {cure}", **kind)
     checks.require(
         spec[0].shape.rank == 4,
         f"`{name}` must hold batches of images, (batch, height, width, channels); see `Dataset.batch`",

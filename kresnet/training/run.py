@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,13 @@ def _versions() -> dict[str, str]:
 
 
 def write_report(
-    folder: Path, validation_data: Any, history: Mapping[str, list[float]], config: Mapping[str, Any], verbose: bool
+    folder: Path,
+    validation_data: Any,
+    history: Mapping[str, list[float]],
+    config: Mapping[str, Any],
+    verbose: bool,
+    kept_epoch: int | None = None,
+    file_paths: Sequence[str] | None = None,
 ) -> None:
     """Evaluates the best checkpoint and writes `report.html`.
 
@@ -59,6 +65,8 @@ def write_report(
         history: lists of one value per epoch by name.
         config: the options of the run.
         verbose: whether to show progress and the result.
+        kept_epoch: the epoch of the best checkpoint, from 0.
+        file_paths: of the validation images in their order, those too that are skipped; None where they are no files.
 
     Raises:
         ValueError: if the order of the validation images changes.
@@ -82,6 +90,9 @@ def write_report(
                 break
         return np.clip(np.round(np.stack([found[i] for i in indices])), 0, 255).astype("uint8")
 
+    if file_paths is not None:
+        skipped = set(getattr(validation_data, "skipped", ()))
+        file_paths = [path for path in file_paths if path not in skipped]
     report_page.write(
         folder / "report.html",
         model=model,
@@ -91,4 +102,6 @@ def write_report(
         history=history,
         probabilities=np.clip(result.probabilities, 0, 1),
         config=config,
+        kept_epoch=kept_epoch,
+        file_paths=file_paths,
     )

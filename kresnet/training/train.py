@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from kresnet import checks
-from kresnet.data.loading import broken_image, without_tuning
+from kresnet.data.loading import broken_image, ended, without_tuning
 from kresnet.graph.outputs import output_kind
 from kresnet.training import callbacks as own_callbacks
 from kresnet.training import inputs, losses, network, recipes, run, transfer
@@ -193,7 +193,9 @@ def train(
         with transfer.passing_over("on_train_begin", all_callbacks):
             history = _fit(model, fed, epochs, all_callbacks, weighted, history)
     if with_report and validation_data is not None:
-        run.write_report(folder, validation_data, history.history, config, verbose)
+        kept = next(one.best_epoch for one in all_callbacks if isinstance(one, own_callbacks.Checkpoint))
+        files = None if own_validation else getattr(validation_data, "file_paths", None)
+        run.write_report(folder, validation_data, history.history, config, verbose, kept_epoch=kept, file_paths=files)
     return history
 
 
@@ -254,7 +256,11 @@ def _fit(
         refused = inputs.refused_labels(error) or broken_image(error)
         if refused is None:
             raise
-        raise ValueError(refused) from None
+    else:
+        refused = None
+    if refused is not None:  # outside of `except`, so that this error does not keep that one, and with it the iterator
+        ended()
+        raise ValueError(refused)
     if so_far is not None:
         history.epoch[:0] = so_far.epoch
         history.history = {name: so_far.history.get(name, []) + values for name, values in history.history.items()}

@@ -197,7 +197,10 @@ def test_bad_arguments(photos, tmp_path):
         ({"split": "dev"}, "Received: split='dev'"),
         ({"interpolation": "cubic"}, r"Did you mean 'bicubic'.* Received: interpolation='cubic'"),
         ({"interpolation": "bicubic", "augment": "cifar"}, "not augmented. Received: interpolation='bicubic', augment"),
-        ({"source": "tfds:no_such_set"}, "Received: 'tfds:no_such_set'"),
+        *(
+            ({"source": f"tfds:{name}"}, f"Received: 'tfds:{name}'$")
+            for name in ("no_such_set", "", "a/b/c", "mnist:9.9.9")
+        ),
     ]:
         with pytest.raises(ValueError, match=match):
             data.load(**{"source": photos, "image_size": SIZE} | arguments)

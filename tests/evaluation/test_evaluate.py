@@ -213,3 +213,21 @@ def test_each_file_has_its_prediction(tmp_path, crops):
         assert (row["label"], row["predicted"]) == (found.class_names[label], found.class_names[p.argmax()])
         assert float(row["probability"]) == pytest.approx(p.max(), abs=1e-5)
         assert float(row["probability_of_label"]) == pytest.approx(p[label], abs=1e-5)
+
+
+def test_data_that_are_no_batches_are_refused_in_a_line():
+    import tensorflow as tf
+
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2, "softmax")])
+    x, y = np.zeros((4, 8, 8, 3), "uint8"), np.zeros(4, "int64")
+    pairs = tf.data.Dataset.from_tensor_slices((x, y))
+    for data, message in (
+        ((x, y), r"a dataset of batches, such as .*\. Received: data='tuple'"),
+        (x, r"Received: data='ndarray'"),
+        (None, r"Received: data='NoneType'"),
+        (pairs, r"must hold batches of images.* Received: images=TensorShape\(\[8, 8, 3\]\)"),
+        (pairs.map(lambda x, y: x).batch(2), r"batches of \(images, labels\)\. Received: element_spec="),
+    ):
+        with pytest.raises(ValueError, match=message) as caught:
+            kresnet.evaluate(model, data, verbose=False)
+        assert "\n" not in str(caught.value)

@@ -291,3 +291,15 @@ def test_a_full_disk_keeps_the_old_report(arguments, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         report.write(path, **arguments)
     assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
+
+
+def test_it_names_the_files_of_mistakes_and_the_epoch_that_was_kept(arguments, model, tmp_path):
+    files = [f"class<{i}>/photo {i}\udce9.jpg" for i in range(N)]
+    page = report.write(tmp_path / "x.html", **arguments, file_paths=files, kept_epoch=1).read_text()
+    assert "3 epochs, number 2 kept" in page
+    wrong = np.flatnonzero(model.predict(IMAGES, verbose=0).argmax(1) != LABELS)
+    named = [int(i) for i in re.findall(r'file">class&lt;(\d+)&gt;/photo \1\\xe9.jpg<', page)]
+    assert len(named) == min(12, len(wrong))
+    assert set(named) <= set(wrong.tolist())
+    with pytest.raises(ValueError, match=r"must name each image\. Received: file_paths=1, labels=60"):
+        report.write(tmp_path / "x.html", **arguments, file_paths=["a"])

@@ -6,6 +6,8 @@ import contextlib
 import http.client
 import json
 import shutil
+import socket
+import struct
 import time
 
 import keras
@@ -227,3 +229,36 @@ def test_a_network_without_probabilities_is_reported(tmp_path):
         status, answer = ask(demo, body=rgba(255, 0, 0))
     assert status == 500
     assert "ends in softmax. Received: lowest=" in json.loads(answer)["error"]
+
+
+def test_who_sends_byte_by_byte_is_dropped(demo, monkeypatch):
+    monkeypatch.setattr(demo.RequestHandlerClass, "timeout", 0.3)
+    start = time.perf_counter()
+    with (
+        socket.create_connection(("127.0.0.1", demo.server_port), timeout=10) as connection,
+        contextlib.suppress(ConnectionError),
+    ):
+        while time.perf_counter() - start < 5:
+            connection.sendall(b"G")
+            time.sleep(0.05)
+    assert time.perf_counter() - start < 3
+    assert ask(demo, body=rgba(0, 0, 0))[0] == 200
+
+
+def test_who_hangs_up_leaves_no_traceback(demo, capfd):
+    for _ in range(5):
+        connection = socket.create_connection(("127.0.0.1", demo.server_port))
+        head = f"POST {CLASSIFY} HTTP/1.1\r\nHost: 127.0.0.1:{demo.server_port}\r\nContent-Length: {BYTES}\r\n\r\n"
+        connection.sendall(head.encode() + rgba(0, 0, 0))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()  # with a reset
+    assert ask(demo, body=rgba(0, 0, 0))[0] == 200
+    time.sleep(0.2)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_no_page_may_frame_it(demo):
+    connection = http.client.HTTPConnection("127.0.0.1", demo.server_port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request("GET", "/")
+        assert "frame-ancestors 'none'" in connection.getresponse().headers["Content-Security-Policy"]

@@ -148,3 +148,31 @@ def test_predict_names_the_file_that_it_cannot_read(photo):
                 next(found)
     with pytest.raises(ValueError, match=r"must be a sequence of paths\. Received: files='photo.png'"):
         next(predict(sensitive(), "photo.png"))
+
+
+@pytest.mark.parametrize(
+    "config", ["", "[]", "[" * 100_000, '"text"', "{", '{"class_names": 3}', '{"class_names": [1]}', b"\xff\xfe"]
+)
+def test_a_damaged_run_is_refused_in_a_line(network, tmp_path, config, capsys):
+    network.save(tmp_path / BEST)
+    (tmp_path / CONFIG).write_bytes(config if isinstance(config, bytes) else config.encode())
+    assert main(["predict", str(tmp_path), "x.jpg"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{CONFIG} is not a run's" in line
+    assert line.endswith(f"Received: model={str(tmp_path)!r}")
+
+
+def test_a_run_that_lacks_its_network_or_has_another_is_refused(network, tmp_path):
+    (tmp_path / CONFIG).write_text('{"class_names": ["a", "b"]}')
+    with pytest.raises(ValueError, match=r"has no best\.keras: it ended before"):
+        predictor(tmp_path)
+    network.save(tmp_path / BEST)
+    with pytest.raises(ValueError, match="names 2 classes, and the network has 3"):
+        predictor(tmp_path)
+    (tmp_path / BEST).write_bytes(b"no zip")
+    with pytest.raises(ValueError, match="not a complete Keras model") as caught:
+        predictor(tmp_path)
+    assert "\n" not in str(caught.value)
+    for odd in (3, None, [], {}):
+        with pytest.raises(ValueError, match=r"must be a Keras model or a path\. Received: model='"):
+            predictor(odd)

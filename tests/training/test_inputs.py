@@ -1,5 +1,6 @@
 """What a run is fed: labels are checked before each step, images looked at, and classes and images weighted."""
 
+import gc
 import json
 
 import keras
@@ -92,6 +93,8 @@ def train(out, data, model=None, **arguments):
         (batches(keras.utils.to_categorical(LABELS, 4)), None, "the same classes. Received: network=3, labels=4"),
         (batches(np.array(list("abc") * 8)), None, "Labels in `data` must be numbers"),
         (batches().unbatch(), None, "must hold batches of images"),
+        ((IMAGES, LABELS), None, r"such as tf\.data\.Dataset\..*\. Received: data='tuple'"),
+        (IMAGES, None, "Received: data='ndarray'"),
     ],
 )
 def test_a_run_is_refused_in_one_line(tmp_path, data, validation, message):
@@ -204,3 +207,34 @@ def test_a_run_that_failed_at_once_does_not_block_its_retry(tmp_path):
     assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 2
     with pytest.raises(ValueError, match="holds a run already"):
         train(tmp_path / "run", batches())
+
+
+def test_a_broken_image_leaves_no_iterator_behind(tmp_path):
+    """One that is left until Python ends waits for its threads, and they for Python: the process would not end."""
+    photos = write_folder(tmp_path / "photos", count=5)
+    whole = (photos / "red" / "0.jpg").read_bytes()
+    for i in range(5):
+        (photos / "red" / f"cut{i}.jpg").write_bytes(whole[:-300])
+
+    def iterators():
+        return sum(type(one).__name__ == "OwnedIterator" for one in gc.get_objects())
+
+    gc.collect()
+    before = iterators()
+    with pytest.raises(ValueError, match="data end early") as caught:
+        train(tmp_path / "run", photos, tiny(classes=3, channels=3), batch_size=4)
+    assert iterators() == before
+    with pytest.raises(ValueError, match="data end early"):
+        kresnet.evaluate(tiny(classes=3, channels=3), photos, verbose=False)
+    assert iterators() == before
+    assert caught.value.__context__ is None
+
+
+def test_what_is_left_out_and_which_files_were_mistaken_is_said(tmp_path, capsys):
+    photos = write_folder(tmp_path / "photos", count=10)
+    (photos / "red" / "IMG_1.HEIC").write_bytes(b"x")
+    train(tmp_path / "run", photos, tiny(classes=3, channels=3), batch_size=8, with_report=True)
+    assert "1 .heic files (convert them: heif-convert" in capsys.readouterr().err
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "1 epoch, number 1 kept" in page
+    assert f'file">{photos}/' in page

@@ -30,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.set_defaults(run=_cost)
     _train_arguments(commands)
     command = commands.add_parser("evaluate", help="measure accuracy", description="Measure top-1, top-5 and loss.")
-    command.add_argument("model", nargs="+", help="a run, .keras, .tflite or SavedModel; several are an ensemble")
+    command.add_argument(
+        "model", nargs="+", help="a run, .keras, .tflite, .onnx or SavedModel; several are an ensemble"
+    )
     command.add_argument("--data", required=True, metavar="SOURCE", help="a folder, tfds:NAME, or digits")
     command.add_argument("--crops", default="center", help="center (default), ten or full")
     command.add_argument("--scales", type=int, nargs="+", default=(), metavar="PIXELS", help="for --crops full")
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--csv", metavar="FILE", help="write each image's classes and probabilities there")
     command.set_defaults(run=_evaluate)
     command = commands.add_parser("predict", help="classify images", description="Classify images.")
-    command.add_argument("model", help="a run, .keras, .tflite or SavedModel")
+    command.add_argument("model", help="a run, .keras, .tflite, .onnx or SavedModel")
     command.add_argument("images", nargs="+", metavar="IMAGE")
     command.add_argument("--top", type=int, default=5, metavar="K", help="classes to show (default: 5)")
     _preprocessing_arguments(command)
@@ -268,7 +270,7 @@ def _export(options: argparse.Namespace) -> int:
 
     from kresnet.data.loading import load
     from kresnet.deploy import proof
-    from kresnet.deploy.export import description_of, export
+    from kresnet.deploy.export import export
     from kresnet.inference import preprocessing
     from kresnet.inference.predictors import predictor, run_config
 
@@ -290,8 +292,8 @@ def _export(options: argparse.Namespace) -> int:
     model = _quantize_aware(options) if options.quantize_aware or options.epochs else found.model
     labels = Path(options.labels).read_text().splitlines() if options.labels else found.class_names
     path = export(model, options.out, labels=labels, **settings)
-    print(proof.summary(json.loads(description_of(path).read_text())["proof"]))
-    print(f"wrote {path} and {description_of(path)}")
+    print(proof.summary(json.loads(preprocessing.description_of(path).read_text())["proof"]))
+    print(f"wrote {path} and {preprocessing.description_of(path)}")
     return 0
 
 

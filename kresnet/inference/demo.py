@@ -67,7 +67,7 @@ class Demo(http.server.ThreadingHTTPServer):
         height, width, channels = shape = self.model.image_shape
         fits = height > 0 and width > 0 and channels in (1, 3)
         checks.require(fits, f"{path} must take images of a fixed size with 1 or 3 channels", image_shape=shape)
-        known = preprocessing.written(Path(path).with_suffix(".json"))
+        known = preprocessing.written(preprocessing.description_of(path))
         wanting = preprocessing.Wanting(str(path), **known)
         self._wanted = preprocessing.wanted([wanting], min(height, width), crop_fraction, interpolation)
         self.labels = self._names(labels)

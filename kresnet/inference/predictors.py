@@ -17,7 +17,7 @@ from kresnet.graph.inputs import input_range
 from kresnet.graph.network import description
 from kresnet.graph.outputs import output_kind, say_of_two
 from kresnet.graph.ranges import RangeCheck
-from kresnet.inference import preprocessing
+from kresnet.inference import exported, preprocessing
 
 # Files in the folder of a run: its options, and the checkpoints of the best and of the last epoch.
 CONFIG, BEST, LAST = "config.json", "best.keras", "last.keras"
@@ -52,15 +52,17 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
     """Makes a predictor from a network, in whatever form it is stored.
 
     Args:
-        model: a Keras model, or the path of a `.keras` file, a `.tflite` file, a run's folder or a SavedModel's folder.
+        model: a Keras model, or the path of a `.keras`, `.tflite` or `.onnx` file, or of the folder of a run or of a
+            SavedModel.
 
     Returns:
         A predictor whose class names come from the run's options if they are there, else from the description that the
-        Keras model carries (`kresnet_config`), or from the `.tflite`. How to crop and resize comes from that
-        description, or from the one that `export` writes with a file.
+        Keras model carries (`kresnet_config`), from the `.tflite`, or from the description that `export` writes with a
+        file. How to crop and resize comes from these descriptions.
 
     Raises:
-        ValueError: if there is no such file, or it is none of these.
+        ValueError: if there is no such file, or it is none of these or damaged.
+        ImportError: if the packages of `kresnet[onnx]` are missing, for an `.onnx`.
     """
     if isinstance(model, keras.Model):
         told = description(model)
@@ -76,20 +78,18 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
         )
     path = Path(model)
     checks.require(path.exists(), "There is no such file", model=str(model))
-    if path.suffix == ".tflite":
-        from kresnet.inference.tflite_file import TFLiteFile
-
-        lite = TFLiteFile(path, threads=os.cpu_count() or 1)
-        names = tuple(lite.labels) if lite.labels else None
-        written = _written(path.with_suffix(".json"))
-        return Predictor(_probabilities(lite, written.pop("gives")), lite.image_shape, names, str(path), **written)
     if (path / CONFIG).exists():
         config = run_config(path)
         best, names = predictor(path / BEST), config.get("class_names")
         return dataclasses.replace(best, class_names=tuple(names)) if names else best
-    if (path / "saved_model.pb").exists():
-        return _saved_model(path)
-    checks.require(path.suffix == ".keras", "Not a .keras, a .tflite, a SavedModel or a run", model=str(model))
+    kind = path.suffix if path.is_file() else "SavedModel" if (path / "saved_model.pb").exists() else None
+    if kind in _EXPORTED:
+        return _exported(path, kind)
+    checks.require(
+        kind == ".keras",
+        "Not one of what holds a network: a .keras, .tflite or .onnx file, or the folder of a run or of a SavedModel",
+        model=str(model),
+    )
     try:
         loaded = keras.saving.load_model(path, compile=False)
     except Exception as error:  # zipfile's, h5py's, JSON's and Keras's own
@@ -106,24 +106,28 @@ def run_config(path: str | os.PathLike) -> dict[str, Any]:
     return preprocessing.description_in(Path(path) / CONFIG)
 
 
-def _saved_model(path: Path) -> Predictor:
-    import tensorflow as tf
+def _exported(path: Path, kind: str) -> Predictor:
+    """Returns what `export` wrote, or another program: with the description beside it, if there is one."""
+    run, image_shape, labels = _EXPORTED[kind](path)
+    written = _written(preprocessing.description_of(path))
+    gives, known = written.pop("gives"), written.pop("labels")
+    labels = labels or known
+    return Predictor(_probabilities(run, gives), image_shape, tuple(labels) if labels else None, str(path), **written)
 
-    loaded = tf.saved_model.load(path)
-    serve = loaded.signatures["serving_default"]
-    (name, spec), *others = serve.structured_input_signature[1].items()
-    checks.require(
-        not others and len(serve.structured_outputs) == 1,
-        "A SavedModel must have one input and one output",
-        model=str(path),
-    )
 
-    def run(x: np.ndarray) -> np.ndarray:
-        return next(iter(serve(**{name: tf.cast(x, spec.dtype)}).values())).numpy()
+def _open_tflite(path: Path) -> tuple[Any, tuple[int, ...], list[str] | None]:
+    from kresnet.inference.tflite_file import TFLiteFile
 
-    run.keep = loaded  # which owns the variables
-    written = _written(path / "description.json")
-    return Predictor(_probabilities(run, written.pop("gives")), tuple(spec.shape[1:]), None, str(path), **written)
+    lite = TFLiteFile(path, threads=os.cpu_count() or 1)
+    return lite, lite.image_shape, lite.labels
+
+
+# Each returns a function from images to outputs, their shape, and the classes' names where the file itself has them.
+_EXPORTED = {
+    ".tflite": _open_tflite,
+    ".onnx": lambda path: (*exported.open_onnx(path), None),
+    "SavedModel": lambda path: (*exported.open_saved_model(path), None),
+}
 
 
 def _probabilities(run: Callable[[np.ndarray], Any], gives: str) -> Callable[[np.ndarray], np.ndarray]:
@@ -153,12 +157,14 @@ def _probabilities(run: Callable[[np.ndarray], Any], gives: str) -> Callable[[np
 
 
 def _written(path: Path) -> dict[str, Any]:
-    """Returns what a description that `export` wrote says of a file's images, and as "gives", of its outputs."""
+    """Returns what a description that `export` wrote says of a file's images, and as "gives" and "labels", of its
+    outputs."""
     found = preprocessing.description_in(path)
     image, output = (found[name] if isinstance(found.get(name), dict) else {} for name in ("input", "output"))
     ends = image.get("range")
     gives = "logits" if output.get("name") == "logits" else "softmax"
-    return preprocessing.told(found) | {"gives": gives, "input_range": tuple(ends) if ends else None}
+    about = {"gives": gives, "labels": found.get("labels"), "input_range": tuple(ends) if ends else None}
+    return preprocessing.told(found) | about
 
 
 def predict(
@@ -213,5 +219,10 @@ def predict(
         in_range(image)
         probabilities = network.run(image[None])[0]
         names = network.class_names or [str(i) for i in range(len(probabilities))]
+        checks.require(
+            len(names) == len(probabilities),
+            f"{network.name} must have a name for each of its {len(probabilities)} classes",
+            names=len(names),
+        )
         likeliest = np.argsort(-probabilities, kind="stable")[:top]
         yield str(file), [(names[i], float(probabilities[i])) for i in likeliest]

@@ -46,8 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.set_defaults(run=_evaluate)
     command = commands.add_parser("predict", help="classify images", description="Classify images.")
     command.add_argument("model", help="a run, .keras, .tflite, .onnx or SavedModel")
-    command.add_argument("images", nargs="+", metavar="IMAGE")
+    command.add_argument("images", nargs="+", metavar="IMAGE", help="files, and folders of files")
     command.add_argument("--top", type=int, default=5, metavar="K", help="classes to show (default: 5)")
+    command.add_argument("--csv", metavar="FILE", help="write each image's class and probability there instead")
+    command.add_argument("--on-error", default="raise", help="for a broken image: raise (default) or skip")
     _preprocessing_arguments(command)
     command.set_defaults(run=_predict)
     _export_arguments(commands)
@@ -255,10 +257,18 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from kresnet.inference.predictors import predict
+    from kresnet.data import images
+    from kresnet.inference.predictors import predict, write_csv
+    from kresnet.progress import track
 
-    settings = {"crop_fraction": options.crop_fraction, "interpolation": options.interpolation}
-    for file, classes in predict(options.model, options.images, top=options.top, **settings):
+    files = images.expanded(options.images)
+    names = ("crop_fraction", "interpolation", "on_error", "top")
+    found = predict(options.model, files, **{name: getattr(options, name) for name in names})
+    if options.csv:
+        found = track(found, "Predicting", total=len(files))
+        print(f"{write_csv(options.csv, found)} images in {options.csv}")
+        return 0
+    for file, classes in found:
         print(file)
         for name, probability in classes:
             print(f"  {probability:7.2%}  {name}")

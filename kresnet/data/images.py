@@ -6,7 +6,7 @@ import concurrent.futures
 import io
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +77,7 @@ def decode(
         pixel_limit: an image of more pixels is refused before it is decoded.
 
     Returns:
-        uint8 RGB of shape (height, width, 3).
+        uint8 RGB of shape (height, width, 3), with white under transparent pixels.
 
     Raises:
         ImageError: if the file is not an image, is incomplete, or has too many pixels.
@@ -129,13 +129,29 @@ def _decode_jpeg(data: bytes, box: Box, factor: int) -> np.ndarray:
 
 
 def _decode_other(image, box: Box, factor: int) -> np.ndarray:
+    from PIL import Image
+
     top, left, height, width = box
     if image.mode.startswith("I"):  # 16 bits per pixel: Pillow would clip values above 255
-        image = image.convert("I").point(lambda value: value / 256).convert("L")
-    # A palette with transparency must become RGBA first. Dropping alpha then keeps the colours of transparent pixels.
-    image = image.convert("RGBA").convert("RGB") if "transparency" in image.info else image.convert("RGB")
-    corners = (left, top, left + width, top + height)
-    return np.asarray(image.reduce(factor, corners) if factor > 1 else image.crop(corners))
+        values = np.asarray(image.convert("I"))
+        if "transparency" in image.info:
+            values = np.where(values == image.info["transparency"], 65535, values)
+        image = Image.fromarray(np.clip(values // 256, 0, 255).astype("uint8"))
+    image = over_white(image.crop((left, top, left + width, top + height)))
+    return np.asarray(image.reduce(factor) if factor > 1 else image)
+
+
+def over_white(image):
+    """Returns a Pillow image as RGB, with white under what is transparent, as pages show it.
+
+    What lies under transparent pixels is whatever their editor left there, often black.
+    """
+    from PIL import Image
+
+    if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def resize(pixels: np.ndarray, size: int | tuple[int, int], channels: int = 3) -> np.ndarray:
@@ -235,6 +251,21 @@ def _files(folder: Path) -> Iterator[Path]:
             yield entry
 
 
+def expanded(paths: Iterable[str | os.PathLike]) -> list[str]:
+    """Returns the paths, with the images in a folder and in the folders within it, sorted, in its place.
+
+    Raises:
+        ValueError: if a folder holds no image.
+    """
+    found = []
+    for path in map(Path, paths):
+        files = [file for file in _files(path) if is_image(file)] if path.is_dir() else [path]
+        if not files:
+            raise ValueError(f"There is no image ({', '.join(SUFFIXES)}) in the folder. Received: {str(path)!r}")
+        found += map(str, files)
+    return found
+
+
 def check(folder: str | os.PathLike, pixel_limit: int = PIXEL_LIMIT) -> tuple[int, list[str]]:
     """Reads and decodes every file in a folder of images.
 
@@ -248,7 +279,7 @@ def check(folder: str | os.PathLike, pixel_limit: int = PIXEL_LIMIT) -> tuple[in
     Raises:
         ValueError: if there is no such folder, or it holds no class folders.
     """
-    from rich.progress import track
+    from kresnet.progress import track
 
     splits = split_folders(folder)
     listed = [(path, files) for split in splits.values() for path, files in class_folders(split).items()]
@@ -256,7 +287,7 @@ def check(folder: str | os.PathLike, pixel_limit: int = PIXEL_LIMIT) -> tuple[in
     paths = [path for _, files in listed for path in files]
     with concurrent.futures.ThreadPoolExecutor() as pool:
         results = pool.map(lambda path: _problem(path, pixel_limit), paths)
-        found = [p for p in track(results, "Reading", total=len(paths), transient=True) if p]
+        found = [p for p in track(results, "Reading", total=len(paths)) if p]
     return len(paths) - len(found), problems + found
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import numpy as np
 
 from kresnet import checks
 from kresnet.data import augment, images
+from kresnet.files import replacing
 from kresnet.graph.inputs import input_range
 from kresnet.graph.network import description
 from kresnet.graph.outputs import output_kind, say_of_two
 from kresnet.graph.ranges import RangeCheck
 from kresnet.inference import exported, preprocessing
+from kresnet.progress import say
 
 # Files in the folder of a run: its options, and the checkpoints of the best and of the last epoch.
 CONFIG, BEST, LAST = "config.json", "best.keras", "last.keras"
@@ -175,27 +178,31 @@ def predict(
     *,
     crop_fraction: float | None = None,
     interpolation: str | None = None,
+    on_error: str = "raise",
 ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
     """Classifies the central crop of image files, as in evaluation.
 
     Args:
         model: one network, in any form that `predictor` takes.
-        files: paths of images.
+        files: paths of images, and of folders, whose images are taken with those of the folders within them.
         top: number of classes to return, at least 1.
         image_size: height and width in pixels, for a network without a fixed input size.
         crop_fraction, interpolation: as in `kresnet.data.load`. Default: what the network says of itself, such as what
             the authors of its weights evaluated it with; else that function's defaults.
+        on_error: "raise" an error at a file that cannot be decoded, or "skip" it and say so on the standard error.
 
     Yields:
         For each file its path, and its most likely classes with their probabilities, in that order. A class without a
         name is called by its number.
 
     Raises:
-        ValueError: if a file cannot be read or is not a complete image, which it names, or the model has no fixed
-            input size and none is given.
+        ValueError: if a file cannot be read or is not a complete image, which it names; if a folder holds no image; or
+            if the model has no fixed input size and none is given.
     """
     checks.integer("top", top)
     checks.require(not isinstance(files, str | os.PathLike), "`files` must be a sequence of paths", files=files)
+    checks.choice("on_error", on_error, ("raise", "skip"))
+    files = images.expanded(files)
     network = predictor(model)
     height, width, channels = network.image_shape
     size = height or image_size
@@ -205,16 +212,18 @@ def predict(
     def window(height: int, width: int) -> images.Box:
         return tuple(map(int, policy.window(height, width, None)))
 
+    def decode(data: bytes, name: str) -> np.ndarray:
+        return policy.whole(images.decode(data, name)) if policy.whole else images.decode(data, name, window, size)
+
     in_range = RangeCheck(network.input_range, "files")
     for file in files:
         try:
-            data = Path(file).read_bytes()
-        except OSError as error:
-            raise ValueError(f"{file} cannot be read: {error.strerror}. Received: {str(file)!r}") from None
-        if policy.whole:
-            image = policy.whole(images.decode(data, str(file)))
-        else:
-            image = images.decode(data, str(file), window, size)
+            image = decode(_read(file), file)
+        except ValueError as error:
+            if on_error == "raise":
+                raise
+            say(f"Skipped {error}")
+            continue
         image = images.resize(image, size, channels)
         in_range(image)
         probabilities = network.run(image[None])[0]
@@ -225,4 +234,29 @@ def predict(
             names=len(names),
         )
         likeliest = np.argsort(-probabilities, kind="stable")[:top]
-        yield str(file), [(names[i], float(probabilities[i])) for i in likeliest]
+        yield file, [(names[i], float(probabilities[i])) for i in likeliest]
+
+
+def _read(file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}. Received: {file!r}") from None
+
+
+def write_csv(path: str | os.PathLike, found: Iterable[tuple[str, list[tuple[str, float]]]]) -> int:
+    """Writes what `predict` yields, a row for each image: its file, the likeliest class and its probability.
+
+    The columns have the names of those that `Evaluation.to_csv` writes.
+
+    Returns:
+        The number of images.
+    """
+    count = 0
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("image", "predicted", "probability"))
+        for count, (image, classes) in enumerate(found, 1):  # noqa: B007
+            name, probability = classes[0]
+            writer.writerow((image, name, f"{probability:.6g}"))
+    return count

@@ -199,12 +199,11 @@ def test_the_command_s_exports_are_made_with_images_as_the_network_wants_them(tm
 
 
 def test_predict_names_the_file_that_it_cannot_read(photo):
-    folder, broken, missing = photo.parent, photo.with_name("broken.jpg"), photo.with_name("missing.jpg")
+    broken, missing = photo.with_name("broken.jpg"), photo.with_name("missing.jpg")
     broken.write_bytes(encoded(picture("red"))[:300])
     for told in ({}, WANTED):
         for file, reason in [
             (missing, r" cannot be read: No such file or directory\. Received: '.*missing.jpg'"),
-            (folder, r" cannot be read: Is a directory\. Received: "),
             (broken, ": not a complete image"),
         ]:
             found = predict(sensitive(**told), [photo, file])
@@ -213,3 +212,30 @@ def test_predict_names_the_file_that_it_cannot_read(photo):
                 next(found)
     with pytest.raises(ValueError, match=r"must be a sequence of paths\. Received: files='photo.png'"):
         next(predict(sensitive(), "photo.png"))
+
+
+def test_folders_go_into_a_csv_and_broken_images_can_be_skipped(photo, capsys):
+    folder = photo.parent / "photos"
+    (folder / "more").mkdir(parents=True)
+    for name in ("b.png", "a.png", "more/c.png"):
+        (folder / name).write_bytes(photo.read_bytes())
+    (folder / "notes.txt").write_text("no image")
+    model, file = photo.with_name("m.keras"), photo.with_name("predictions.csv")
+    sensitive(labels=NAMES).save(model)
+    ((_, expected),) = predict(model, [photo], top=1)
+    row = f"{expected[0][0]},{expected[0][1]:.6g}"
+    assert main(["predict", str(model), str(photo), str(folder), "--csv", str(file)]) == 0
+    assert capsys.readouterr().out == f"4 images in {file}\n"
+    paths = [photo, *(folder / name for name in ("a.png", "b.png", "more/c.png"))]
+    assert file.read_text().splitlines() == ["image,predicted,probability", *(f"{path},{row}" for path in paths)]
+    (folder / "b.png").write_bytes(photo.read_bytes()[:60])
+    before = file.read_text()
+    assert main(["predict", str(model), str(folder), "--csv", str(file)]) == 2
+    assert re.fullmatch(r"kresnet: .*b\.png: not a complete image.*\n", capsys.readouterr().err)
+    assert file.read_text() == before
+    assert main(["predict", str(model), str(folder), "--csv", str(file), "--on-error", "skip"]) == 0
+    assert re.search(r"^Skipped .*b\.png: not a complete image", capsys.readouterr().err)
+    assert len(file.read_text().splitlines()) == 3
+    (folder / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"There is no image \(\.bmp, .*\) in the folder\. Received: '.*empty'"):
+        next(predict(model, [folder / "empty"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -10,10 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import kresnet
+from kresnet import terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command with these arguments (default: the process's own) and returns its exit status."""
+    """Runs the command with these arguments (default: the process's own) and returns its exit status.
+
+    As the process's own command, it keeps the start-up lines of TensorFlow off the standard error.
+    """
     parser = argparse.ArgumentParser("kresnet", description="Convolutional networks for Keras.")
     parser.add_argument("--version", action="version", version=f"kresnet {kresnet.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -70,9 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--open", action="store_true", dest="open_browser", help="open the page in the browser")
     command.set_defaults(run=_demo)
     options = parser.parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up messages are not about the command
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # warnings and errors, but no news
+    quiet = terminal.without_start_up_lines() if arguments is None else contextlib.nullcontext()
     try:
-        return options.run(options)
+        with quiet:
+            return options.run(options)
     except (ValueError, ImportError, OSError) as error:
         print(f"kresnet: {error}", file=sys.stderr)
         return 2

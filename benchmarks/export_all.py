@@ -18,8 +18,8 @@ import keras
 
 import kresnet
 from kresnet.data.samples import natural_images
-from kresnet.deploy.export import description_of
 from kresnet.graph.memory import at_once
+from kresnet.inference.preprocessing import description_of
 
 
 def settled(key: str, size: int) -> keras.Model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -10,10 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import kresnet
+from kresnet import terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command with these arguments (default: the process's own) and returns its exit status."""
+    """Runs the command with these arguments (default: the process's own) and returns its exit status.
+
+    As the process's own command, it keeps the start-up lines of TensorFlow off the standard error.
+    """
     parser = argparse.ArgumentParser("kresnet", description="Convolutional networks for Keras.")
     parser.add_argument("--version", action="version", version=f"kresnet {kresnet.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -30,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.set_defaults(run=_cost)
     _train_arguments(commands)
     command = commands.add_parser("evaluate", help="measure accuracy", description="Measure top-1, top-5 and loss.")
-    command.add_argument("model", nargs="+", help="a run, .keras, .tflite or SavedModel; several are an ensemble")
+    command.add_argument(
+        "model", nargs="+", help="a run, .keras, .tflite, .onnx or SavedModel; several are an ensemble"
+    )
     command.add_argument("--data", required=True, metavar="SOURCE", help="a folder, tfds:NAME, or digits")
     command.add_argument("--crops", default="center", help="center (default), ten or full")
     command.add_argument("--scales", type=int, nargs="+", default=(), metavar="PIXELS", help="for --crops full")
@@ -43,9 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--csv", metavar="FILE", help="write each image's classes and probabilities there")
     command.set_defaults(run=_evaluate)
     command = commands.add_parser("predict", help="classify images", description="Classify images.")
-    command.add_argument("model", help="a run, .keras, .tflite or SavedModel")
-    command.add_argument("images", nargs="+", metavar="IMAGE")
+    command.add_argument("model", help="a run, .keras, .tflite, .onnx or SavedModel")
+    command.add_argument("images", nargs="+", metavar="IMAGE", help="files, and folders of files")
     command.add_argument("--top", type=int, default=5, metavar="K", help="classes to show (default: 5)")
+    command.add_argument("--csv", metavar="FILE", help="write each image's class and probability there instead")
+    command.add_argument("--on-error", default="raise", help="for a broken image: raise (default) or skip")
     _preprocessing_arguments(command)
     command.set_defaults(run=_predict)
     _export_arguments(commands)
@@ -70,9 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):  # the name of a file need not be text
         stream.reconfigure(errors="backslashreplace")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up messages are not about the command
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # warnings and errors, but no news
+    quiet = terminal.without_start_up_lines() if arguments is None else contextlib.nullcontext()
     try:
-        return options.run(options)
+        with quiet:
+            return options.run(options)
     except (ValueError, ImportError, OSError) as error:
         print(f"kresnet: {error}", file=sys.stderr)
         return 2
@@ -257,10 +268,18 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from kresnet.inference.predictors import predict
+    from kresnet.data import folders
+    from kresnet.inference.predictors import predict, write_csv
+    from kresnet.progress import track
 
-    settings = {"crop_fraction": options.crop_fraction, "interpolation": options.interpolation}
-    for file, classes in predict(options.model, options.images, top=options.top, **settings):
+    files = folders.expanded(options.images)
+    names = ("crop_fraction", "interpolation", "on_error", "top")
+    found = predict(options.model, files, **{name: getattr(options, name) for name in names})
+    if options.csv:
+        found = track(found, "Predicting", total=len(files))
+        print(f"{write_csv(options.csv, found)} images in {options.csv}")
+        return 0
+    for file, classes in found:
         print(file)
         for name, probability in classes:
             print(f"  {probability:7.2%}  {name}")
@@ -272,7 +291,7 @@ def _export(options: argparse.Namespace) -> int:
 
     from kresnet.data.loading import load
     from kresnet.deploy import proof
-    from kresnet.deploy.export import description_of, export
+    from kresnet.deploy.export import export
     from kresnet.inference import preprocessing
     from kresnet.inference.predictors import predictor, run_config
 
@@ -294,8 +313,8 @@ def _export(options: argparse.Namespace) -> int:
     model = _quantize_aware(options) if options.quantize_aware or options.epochs else found.model
     labels = Path(options.labels).read_text().splitlines() if options.labels else found.class_names
     path = export(model, options.out, labels=labels, **settings)
-    print(proof.summary(json.loads(description_of(path).read_text())["proof"]))
-    print(f"wrote {path} and {description_of(path)}")
+    print(proof.summary(json.loads(preprocessing.description_of(path).read_text())["proof"]))
+    print(f"wrote {path} and {preprocessing.description_of(path)}")
     return 0
 
 

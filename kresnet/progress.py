@@ -14,6 +14,13 @@ def say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
+def track(items: Iterable[Any], description: str, total: int | None = None) -> Iterable[Any]:
+    """Yields the items under a bar that disappears when it is done; no bar, nor its empty line, without a terminal."""
+    from rich.progress import track
+
+    return track(items, description, total=total, transient=True, disable=not sys.stdout.isatty())
+
+
 def bar() -> Any:
     """Returns a rich `Progress` whose tasks have the fields `speed` (images per second) and `values` (text).
 

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kresnet.data.images import SUFFIXES, shown
@@ -152,3 +152,21 @@ def walked(found: dict[str, Files]) -> Iterator[tuple[str, Path]]:
     for name, files in found.items():
         for path in files.images:
             yield name, path
+
+
+def expanded(paths: Iterable[str | os.PathLike]) -> list[str]:
+    """Returns the paths, with the images in a folder and in the folders within it, sorted, in its place.
+
+    Raises:
+        ValueError: if a folder holds no image.
+    """
+    found: list[str] = []
+    for path in map(Path, paths):
+        files = Files()
+        if path.is_dir():
+            _walk(path, Path(os.path.realpath(path)), files, set())
+            if not files.images:
+                kinds = ", ".join(SUFFIXES)
+                raise ValueError(f"There is no image ({kinds}) in the folder. Received: {str(path)!r}")
+        found += map(str, files.images or [path])
+    return found

@@ -88,7 +88,7 @@ def decode(
         pixel_limit: an image of more pixels is refused before it is decoded.
 
     Returns:
-        uint8 RGB of shape (height, width, 3).
+        uint8 RGB of shape (height, width, 3), with white under transparent pixels.
 
     Raises:
         ImageError: if the file is not an image, is incomplete, or has too many pixels.
@@ -205,15 +205,30 @@ def _decode_jpeg(data: bytes, box: Box, factor: int) -> np.ndarray:
 
 
 def _decode_other(image, box: Box, factor: int) -> np.ndarray:
+    from PIL import Image
+
     top, left, height, width = box
     if image.mode.startswith("I"):  # 16 bits per pixel: Pillow would clip values above 255
-        image = image.convert("I").point(lambda value: value / 256).convert("L")
+        values = np.asarray(image.convert("I"))
+        if "transparency" in image.info:
+            values = np.where(values == image.info["transparency"], 65535, values)
+        image = Image.fromarray(np.clip(values // 256, 0, 255).astype("uint8"))
     corners = (left, top, left + width, top + height)
-    part = image if corners == (0, 0, *image.size) else image.crop(corners)
-    # A palette with transparency must become RGBA first. Dropping alpha then keeps the colours of transparent pixels.
-    part = part.convert("RGBA") if "transparency" in image.info else part
-    part = part if part.mode == "RGB" else part.convert("RGB")
-    return np.asarray(part.reduce(factor) if factor > 1 else part)
+    image = over_white(image if corners == (0, 0, *image.size) else image.crop(corners))
+    return np.asarray(image.reduce(factor) if factor > 1 else image)
+
+
+def over_white(image):
+    """Returns a Pillow image as RGB, with white under what is transparent, as pages show it.
+
+    What lies under transparent pixels is whatever their editor left there, often black.
+    """
+    from PIL import Image
+
+    if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def resize(pixels: np.ndarray, size: int | tuple[int, int], channels: int = 3) -> np.ndarray:

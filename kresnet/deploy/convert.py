@@ -8,7 +8,7 @@ import gc
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from kresnet.deploy.quantize import is_quantize_aware
 from kresnet.graph.fold import fold_batch_norm
 from kresnet.graph.outputs import output_kind
 from kresnet.graph.trace import all_layers, is_functional, nested
+from kresnet.inference.exported import onnx_packages
 from kresnet.layers.grouped import native_grouped_convolution
 
 QUANTIZATIONS = (None, "float16", "dynamic", "int8")
@@ -168,7 +169,7 @@ def to_onnx(model: keras.Model, path: Path) -> None:
     Raises:
         ImportError: if the packages of `kresnet[onnx]` are missing.
     """
-    with _onnx_packages():
+    with onnx_packages():
         import tf2onnx  # noqa: F401
     import tensorflow as tf
 
@@ -177,28 +178,6 @@ def to_onnx(model: keras.Model, path: Path) -> None:
         model.export(
             path, format="onnx", verbose=False, input_signature=[tf.TensorSpec(image.shape, image.dtype, "image")]
         )
-
-
-def open_onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns a function that runs an ONNX file with ONNX Runtime, from a batch of images to the outputs.
-
-    Raises:
-        ImportError: if the packages of `kresnet[onnx]` are missing.
-    """
-    with _onnx_packages():
-        import onnxruntime
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    image = session.get_inputs()[0]
-    dtype = {"tensor(uint8)": "uint8"}.get(image.type, "float32")
-    return lambda images: session.run(None, {image.name: images.astype(dtype)})[0]
-
-
-@contextlib.contextmanager
-def _onnx_packages() -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise ImportError(f"ONNX needs more packages: pip install 'kresnet[onnx]' ({error})") from None
 
 
 def wrapped(model: keras.Model, dtype: str, batch_size: int | None) -> keras.Model:

@@ -13,6 +13,7 @@ import keras
 from kresnet import checks, files
 from kresnet.deploy.formats import FORMATS, choose
 from kresnet.deploy.task import plan
+from kresnet.inference.preprocessing import description_of
 
 
 def export(
@@ -104,14 +105,6 @@ def export(
         numbers = row.prove(task, row.open(task, written))
         about.write_text(task.text(numbers))
     return path
-
-
-def description_of(path: str | os.PathLike) -> Path:
-    """Returns the path of the description that `export` writes with what it writes to `path`."""
-    path = Path(path)
-    if path.is_dir():
-        return path / "description.json"
-    return path.with_suffix(".json") if path.suffix == ".tflite" else path.with_name(f"{path.name}.json")
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 from kresnet import checks
 from kresnet.deploy import blame, convert, lint, proof, rounding
 from kresnet.deploy.task import Task
-from kresnet.inference import predictors
+from kresnet.inference import exported
 from kresnet.inference.tflite_file import TFLiteFile
 
 
@@ -97,7 +97,7 @@ def _write_saved_model(task: Task, path: Path) -> None:
 
 
 def _open_saved_model(task: Task, path: Path) -> proof.Run:
-    return predictors.predictor(path).run
+    return exported.open_saved_model(path).run
 
 
 def _write_onnx(task: Task, path: Path) -> None:
@@ -105,7 +105,7 @@ def _write_onnx(task: Task, path: Path) -> None:
 
 
 def _open_onnx(task: Task, path: Path) -> proof.Run:
-    return convert.open_onnx(path)
+    return exported.open_onnx(path).run
 
 
 def _prove_outputs(task: Task, run: proof.Run) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from rich.progress import track
 
 from kresnet.data import samples
 from kresnet.deploy import lint
@@ -24,6 +23,7 @@ from kresnet.graph.memory import at_once
 from kresnet.graph.ranges import RangeCheck
 from kresnet.graph.trace import functional, input_of, producer
 from kresnet.inference.tflite_file import TFLiteFile
+from kresnet.progress import track
 
 IMAGES = 64
 # Beside the file's interpreters, the network runs on a fraction of the images that fit in memory elsewhere.
@@ -79,7 +79,7 @@ def compare(file: Run, model: keras.Model, data: Any = None, *, logits: Run | No
     network = (logits_model(model) if logits else None) or model
     images_at_once = functools.cache(functools.partial(at_once, network))
     expected, got, top, labels = [], [], [], []
-    for images, classes in track(samples.batches(data, shape, "verify"), "Comparing", transient=True):
+    for images, classes in track(samples.batches(data, shape, "verify"), "Comparing"):
         in_range(images)
         step = max(1, int(images_at_once(images.shape[1:]) * MEMORY_SHARE))
         for start in range(0, len(images), step):

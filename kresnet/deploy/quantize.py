@@ -9,7 +9,6 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from rich.progress import track
 
 from kresnet import checks
 from kresnet.data import samples
@@ -29,6 +28,7 @@ from kresnet.layers.fake_quantize import (
     observation,
 )
 from kresnet.layers.grouped import GroupedConv2D
+from kresnet.progress import track
 
 
 def quantize_aware(model: keras.Model, calibration: Any = None, *, momentum: float = 0.99) -> keras.Model:
@@ -78,7 +78,7 @@ def quantize_aware(model: keras.Model, calibration: Any = None, *, momentum: flo
         batches, split = samples.batches(calibration, model.inputs[0].shape[1:], "calibration"), in_parts(new)
         in_range = RangeCheck(input_range(model), "calibration", warn=True)  # training will move the ranges
         with observation():
-            for images, _ in track(batches, "Calibrating", transient=True):
+            for images, _ in track(batches, "Calibrating"):
                 in_range(images)
                 for part in split(images):
                     new(part, training=False)

@@ -210,7 +210,7 @@ def _pixels(image: Any, shape: tuple[int | None, ...]) -> np.ndarray:
     height, width, channels = shape
     if isinstance(image, str | os.PathLike | Image.Image):
         if isinstance(image, Image.Image):
-            whole = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            whole = np.asarray(images_.over_white(ImageOps.exif_transpose(image)))
         else:
             checks.require(Path(image).is_file(), "There is no such image", image=str(image))
             whole = images_.decode(Path(image).read_bytes(), str(image))

@@ -46,7 +46,7 @@ def evaluate(
     """Measures accuracy and loss.
 
     Args:
-        model: a Keras model, a `.keras` file, the folder of a run, a `.tflite` file or the folder of a SavedModel; or a
+        model: a Keras model, a `.keras`, `.tflite` or `.onnx` file, or the folder of a run or of a SavedModel; or a
             list of these, an ensemble whose probabilities are averaged.
         data: a source of `kresnet.data.load`, or a `tf.data.Dataset` of batches of (images, integer labels).
         crops: which parts of an image the network sees.

@@ -17,8 +17,10 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
+from PIL import Image
 
 from kresnet import checks
+from kresnet.data import images
 from kresnet.inference import preprocessing
 from kresnet.inference.tflite_file import TFLiteFile
 
@@ -70,7 +72,7 @@ class Demo(http.server.ThreadingHTTPServer):
         height, width, channels = shape = self.model.image_shape
         fits = height > 0 and width > 0 and channels in (1, 3)
         checks.require(fits, f"{path} must take images of a fixed size with 1 or 3 channels", image_shape=shape)
-        known = preprocessing.written(Path(path).with_suffix(".json"))
+        known = preprocessing.written(preprocessing.description_of(path))
         wanting = preprocessing.Wanting(str(path), **known)
         self._wanted = preprocessing.wanted([wanting], min(height, width), crop_fraction, interpolation)
         self.labels = self._names(labels)
@@ -122,7 +124,7 @@ class Demo(http.server.ThreadingHTTPServer):
         """Classifies a picture.
 
         Args:
-            content: red, green, blue and alpha of every pixel, row by row.
+            content: red, green, blue and alpha of every pixel, row by row; what is transparent lies on white.
             width, height: of the picture in pixels.
 
         Returns:
@@ -133,8 +135,11 @@ class Demo(http.server.ThreadingHTTPServer):
         Raises:
             ValueError: if the outputs are not probabilities.
         """
-        picture = np.frombuffer(content, "uint8").reshape(height, width, 4)[..., :3]
-        pixels = preprocessing.prepared(picture, self.model.image_shape, **self._wanted)
+        picture = np.frombuffer(content, "uint8").reshape(height, width, 4)
+        opaque = picture[..., :3]
+        if picture[..., 3].min() < 255:
+            opaque = np.asarray(images.over_white(Image.fromarray(picture)))
+        pixels = preprocessing.prepared(opaque, self.model.image_shape, **self._wanted)
         with self._lock:
             start = time.perf_counter()
             (output,) = self.model(pixels[None])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,14 @@ import keras
 import numpy as np
 
 from kresnet import checks
-from kresnet.data import augment, images
+from kresnet.data import augment, folders, images
+from kresnet.files import replacing
 from kresnet.graph.inputs import input_range
 from kresnet.graph.network import description
 from kresnet.graph.outputs import output_kind, say_of_two
 from kresnet.graph.ranges import RangeCheck
-from kresnet.inference import preprocessing
+from kresnet.inference import exported, preprocessing
+from kresnet.progress import say
 
 # Files in the folder of a run: its options, and the checkpoints of the best and of the last epoch.
 CONFIG, BEST, LAST = "config.json", "best.keras", "last.keras"
@@ -52,15 +56,17 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
     """Makes a predictor from a network, in whatever form it is stored.
 
     Args:
-        model: a Keras model, or the path of a `.keras` file, a `.tflite` file, a run's folder or a SavedModel's folder.
+        model: a Keras model, or the path of a `.keras`, `.tflite` or `.onnx` file, or of the folder of a run or of a
+            SavedModel.
 
     Returns:
         A predictor whose class names come from the run's options if they are there, else from the description that the
-        Keras model carries (`kresnet_config`), or from the `.tflite`. How to crop and resize comes from that
-        description, or from the one that `export` writes with a file.
+        Keras model carries (`kresnet_config`), from the `.tflite`, or from the description that `export` writes with a
+        file. How to crop and resize comes from these descriptions.
 
     Raises:
-        ValueError: if there is no such file, or it is none of these.
+        ValueError: if there is no such file, or it is none of these or damaged.
+        ImportError: if the packages of `kresnet[onnx]` are missing, for an `.onnx`.
     """
     if isinstance(model, keras.Model):
         told = description(model)
@@ -79,13 +85,6 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
     )
     path = Path(model)
     checks.require(path.exists(), "There is no such file", model=str(model))
-    if path.suffix == ".tflite":
-        from kresnet.inference.tflite_file import TFLiteFile
-
-        lite = TFLiteFile(path, threads=os.cpu_count() or 1)
-        names = tuple(lite.labels) if lite.labels else None
-        written = _written(path.with_suffix(".json"))
-        return Predictor(_probabilities(lite, written.pop("gives")), lite.image_shape, names, str(path), **written)
     if (path / CONFIG).exists():
         names = _class_names(path / CONFIG)
         checks.require(
@@ -98,9 +97,14 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
             model=str(path),
         )
         return dataclasses.replace(best, class_names=names) if names else best
-    if (path / "saved_model.pb").exists():
-        return _saved_model(path)
-    checks.require(path.suffix == ".keras", "Not a .keras, a .tflite, a SavedModel or a run", model=str(model))
+    kind = path.suffix if path.is_file() else "SavedModel" if (path / "saved_model.pb").exists() else None
+    if kind in _EXPORTED:
+        return _exported(path, kind)
+    checks.require(
+        kind == ".keras",
+        "Not one of what holds a network: a .keras, .tflite or .onnx file, or the folder of a run or of a SavedModel",
+        model=str(model),
+    )
     try:
         loaded = keras.saving.load_model(path, compile=False)
     except Exception as error:  # zipfile's, h5py's, JSON's and Keras's own
@@ -130,24 +134,28 @@ def _class_names(path: Path) -> tuple[str, ...]:
     return tuple(names or ())
 
 
-def _saved_model(path: Path) -> Predictor:
-    import tensorflow as tf
+def _exported(path: Path, kind: str) -> Predictor:
+    """Returns what `export` wrote, or another program: with the description beside it, if there is one."""
+    run, image_shape, labels = _EXPORTED[kind](path)
+    written = _written(preprocessing.description_of(path))
+    gives, known = written.pop("gives"), written.pop("labels")
+    labels = labels or known
+    return Predictor(_probabilities(run, gives), image_shape, tuple(labels) if labels else None, str(path), **written)
 
-    loaded = tf.saved_model.load(path)
-    serve = loaded.signatures["serving_default"]
-    (name, spec), *others = serve.structured_input_signature[1].items()
-    checks.require(
-        not others and len(serve.structured_outputs) == 1,
-        "A SavedModel must have one input and one output",
-        model=str(path),
-    )
 
-    def run(x: np.ndarray) -> np.ndarray:
-        return next(iter(serve(**{name: tf.cast(x, spec.dtype)}).values())).numpy()
+def _open_tflite(path: Path) -> tuple[Any, tuple[int, ...], list[str] | None]:
+    from kresnet.inference.tflite_file import TFLiteFile
 
-    run.keep = loaded  # which owns the variables
-    written = _written(path / "description.json")
-    return Predictor(_probabilities(run, written.pop("gives")), tuple(spec.shape[1:]), None, str(path), **written)
+    lite = TFLiteFile(path, threads=os.cpu_count() or 1)
+    return lite, lite.image_shape, lite.labels
+
+
+# Each returns a function from images to outputs, their shape, and the classes' names where the file itself has them.
+_EXPORTED = {
+    ".tflite": _open_tflite,
+    ".onnx": lambda path: (*exported.open_onnx(path), None),
+    "SavedModel": lambda path: (*exported.open_saved_model(path), None),
+}
 
 
 def _probabilities(run: Callable[[np.ndarray], Any], gives: str) -> Callable[[np.ndarray], np.ndarray]:
@@ -177,12 +185,14 @@ def _probabilities(run: Callable[[np.ndarray], Any], gives: str) -> Callable[[np
 
 
 def _written(path: Path) -> dict[str, Any]:
-    """Returns what a description that `export` wrote says of a file's images, and as "gives", of its outputs."""
+    """Returns what a description that `export` wrote says of a file's images, and as "gives" and "labels", of its
+    outputs."""
     found = preprocessing.description_in(path)
     image, output = (found[name] if isinstance(found.get(name), dict) else {} for name in ("input", "output"))
     ends = image.get("range")
     gives = "logits" if output.get("name") == "logits" else "softmax"
-    return preprocessing.told(found) | {"gives": gives, "input_range": tuple(ends) if ends else None}
+    about = {"gives": gives, "labels": found.get("labels"), "input_range": tuple(ends) if ends else None}
+    return preprocessing.told(found) | about
 
 
 def predict(
@@ -193,27 +203,31 @@ def predict(
     *,
     crop_fraction: float | None = None,
     interpolation: str | None = None,
+    on_error: str = "raise",
 ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
     """Classifies the central crop of image files, as in evaluation.
 
     Args:
         model: one network, in any form that `predictor` takes.
-        files: paths of images.
+        files: paths of images, and of folders, whose images are taken with those of the folders within them.
         top: number of classes to return, at least 1.
         image_size: height and width in pixels, for a network without a fixed input size.
         crop_fraction, interpolation: as in `kresnet.data.load`. Default: what the network says of itself, such as what
             the authors of its weights evaluated it with; else that function's defaults.
+        on_error: "raise" an error at a file that cannot be decoded, or "skip" it and say so on the standard error.
 
     Yields:
         For each file its path, and its most likely classes with their probabilities, in that order. A class without a
         name is called by its number.
 
     Raises:
-        ValueError: if a file cannot be read or is not a complete image, which it names, or the model has no fixed
-            input size and none is given.
+        ValueError: if a file cannot be read or is not a complete image, which it names; if a folder holds no image; or
+            if the model has no fixed input size and none is given.
     """
     checks.integer("top", top)
     checks.require(not isinstance(files, str | os.PathLike), "`files` must be a sequence of paths", files=files)
+    checks.choice("on_error", on_error, ("raise", "skip"))
+    files = folders.expanded(files)
     network = predictor(model)
     height, width, channels = network.image_shape
     size = height or image_size
@@ -223,21 +237,51 @@ def predict(
     def window(height: int, width: int) -> images.Box:
         return tuple(map(int, policy.window(height, width, None)))
 
+    def decode(data: bytes, name: str) -> np.ndarray:
+        return policy.whole(images.decode(data, name)) if policy.whole else images.decode(data, name, window, size)
+
     in_range = RangeCheck(network.input_range, "files")
     for file in files:
         try:
-            data = Path(file).read_bytes()
-        except OSError as error:
-            raise ValueError(
-                f"{images.shown(file)} cannot be read: {error.strerror}. Received: {str(file)!r}"
-            ) from None
-        if policy.whole:
-            image = policy.whole(images.decode(data, images.shown(file)))
-        else:
-            image = images.decode(data, images.shown(file), window, size)
+            image = decode(_read(file), images.shown(file))
+        except ValueError as error:
+            if on_error == "raise":
+                raise
+            say(f"Skipped {error}")
+            continue
         image = images.resize(image, size, channels)
         in_range(image)
         probabilities = network.run(image[None])[0]
         names = network.class_names or [str(i) for i in range(len(probabilities))]
+        checks.require(
+            len(names) == len(probabilities),
+            f"{network.name} must have a name for each of its {len(probabilities)} classes",
+            names=len(names),
+        )
         likeliest = np.argsort(-probabilities, kind="stable")[:top]
-        yield str(file), [(names[i], float(probabilities[i])) for i in likeliest]
+        yield file, [(names[i], float(probabilities[i])) for i in likeliest]
+
+
+def _read(file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{images.shown(file)} cannot be read: {error.strerror}. Received: {file!r}") from None
+
+
+def write_csv(path: str | os.PathLike, found: Iterable[tuple[str, list[tuple[str, float]]]]) -> int:
+    """Writes what `predict` yields, a row for each image: its file, the likeliest class and its probability.
+
+    The columns have the names of those that `Evaluation.to_csv` writes.
+
+    Returns:
+        The number of images.
+    """
+    count = 0
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("image", "predicted", "probability"))
+        for count, (image, classes) in enumerate(found, 1):  # noqa: B007
+            name, probability = classes[0]
+            writer.writerow((image, name, f"{probability:.6g}"))
+    return count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,14 @@ class Wanting(NamedTuple):
 def told(description: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what a network's description, such as its `kresnet_config`, says of cropping and resizing."""
     return {name: description.get(name) for name in NAMES}
+
+
+def description_of(path: str | os.PathLike) -> Path:
+    """Returns the path of the description that `export` writes with what it writes to `path`."""
+    path = Path(path)
+    if path.is_dir():
+        return path / "description.json"
+    return path.with_suffix(".json") if path.suffix == ".tflite" else path.with_name(f"{path.name}.json")
 
 
 def description_in(path: Path) -> dict[str, Any]:

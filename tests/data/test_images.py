@@ -93,12 +93,46 @@ def test_modes():
     assert (images.decode(encoded(grey, "png"), "x") == grey[..., None]).all()
     deep = (grey.astype("uint16") * 256) + 7
     assert (images.decode(encoded(deep, "png"), "x") == grey[..., None]).all()
-    transparent = np.dstack([picture("blue", 8, 8), np.full((8, 8), 128, "uint8")])
-    assert (images.decode(encoded(transparent, "png"), "x") == transparent[..., :3]).all()
     cmyk = Image.fromarray(picture("red", 16, 16)).convert("CMYK")
     file = io.BytesIO()
     cmyk.save(file, "jpeg", quality=95)
     assert np.abs(images.decode(file.getvalue(), "x").astype(int) - picture("red", 16, 16)).mean() < 12
+
+
+def transparent(mode):
+    """Returns the bytes of a PNG whose left half is opaque and whose right one is transparent, over black."""
+    grey = np.full((8, 8), 90, "uint8")
+    grey[:, 4:] = 0
+    alpha = np.where(grey == 90, 255, 0).astype("uint8")
+    options = {}
+    if mode == "RGBA":
+        image = Image.fromarray(np.dstack([grey, grey, grey, alpha]))
+    elif mode == "LA":
+        image = Image.fromarray(np.dstack([grey, alpha]), "LA")
+    elif mode == "I;16":
+        image, options = Image.fromarray(grey.astype("uint16") * 256), {"transparency": 0}
+    else:
+        image, options = Image.fromarray(grey).convert(mode), {"transparency": (0, 0, 0) if mode == "RGB" else 0}
+        if mode == "P":
+            image.info["transparency"] = options["transparency"] = image.getpixel((7, 0))
+    file = io.BytesIO()
+    image.save(file, "png", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L", "I;16"])
+def test_white_lies_under_what_is_transparent(mode):
+    pixels = images.decode(transparent(mode), "x")
+    assert (pixels[:, :4] == 90).all()
+    assert (pixels[:, 4:] == 255).all()
+    part = images.decode(transparent(mode), "x", lambda height, width: (0, 2, 8, 6), target=3)
+    np.testing.assert_array_equal(part[0, :, 0], [90, 255, 255])
+
+
+def test_what_is_half_transparent_is_mixed_with_white():
+    half = np.dstack([picture("blue", 8, 8), np.full((8, 8), 128, "uint8")])
+    expected = 255 + (half[..., :3].astype(float) - 255) * 128 / 255
+    np.testing.assert_allclose(images.decode(encoded(half, "png"), "x"), expected, atol=1)
 
 
 WHOLE = encoded(picture("red"))

@@ -13,8 +13,8 @@ from sklearn.datasets import load_digits
 import kresnet
 from kresnet import cli
 from kresnet.data.samples import natural_images
-from kresnet.deploy.export import description_of
 from kresnet.graph.fold import fold_batch_norm
+from kresnet.inference.preprocessing import description_of
 from kresnet.inference.tflite_file import TFLiteFile
 
 TINY = {"depths": (1, 1), "widths": (8, 16), "classes": 5, "input_shape": (32, 40, 3)}

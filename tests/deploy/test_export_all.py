@@ -13,7 +13,7 @@ from networks import cut_short, every_kind, shallow
 import kresnet
 from kresnet.data.samples import natural_images
 from kresnet.deploy import lint
-from kresnet.deploy.export import description_of
+from kresnet.inference.preprocessing import description_of
 from kresnet.inference.tflite_file import TFLiteFile
 
 # What LiteRT runs them with: nothing that is not built in, and nothing that shapes are computed with at run time.

@@ -158,7 +158,8 @@ def test_a_wrong_length(demo):
 
 def seen(demo, picture):
     """What the network saw of a picture."""
-    content = np.dstack([picture, np.full_like(picture[..., :1], 255)]).tobytes()
+    opaque = np.full_like(picture[..., :1], 255)
+    content = (picture if picture.shape[2] == 4 else np.dstack([picture, opaque])).tobytes()
     answer = demo.classify(content, picture.shape[1], picture.shape[0])
     shape = (*demo.model.image_shape[:2], 4)
     return np.frombuffer(base64.b64decode(answer["seen"]), "uint8").reshape(shape)[..., :3]
@@ -173,9 +174,9 @@ def evaluated(picture, folder, size, **settings):
     return next(iter(kresnet.data.load(folder, "all", size, shuffle=False, **settings)))[0][0].numpy()
 
 
-@pytest.mark.parametrize("shape", [(90, 200), (201, 64), (20, 31)])
+@pytest.mark.parametrize("shape", [(90, 200, 3), (201, 64, 3), (20, 31, 4)])  # the last one is transparent
 def test_the_network_sees_what_evaluation_gives_it(folder, tmp_path, shape):
-    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), "uint8")
+    picture = np.random.default_rng(0).integers(0, 256, shape, "uint8")
     kresnet.export(network(size=64), tmp_path / "big.tflite")
     wanted = {"crop_fraction": 0.9, "interpolation": "bicubic"}
     kresnet.export(network(), tmp_path / "wanting.tflite", description=wanted)

@@ -1,6 +1,9 @@
 """A network is the same predictor in whatever form it is stored."""
 
+import importlib.util
 import json
+import re
+import sys
 
 import keras
 import numpy as np
@@ -25,19 +28,81 @@ def network():
     return model
 
 
-def test_every_form_gives_the_same_probabilities_and_shape(network, tmp_path):
-    network.save(tmp_path / "x.keras")
-    forms = [
-        network,
-        tmp_path / "x.keras",
-        kresnet.export(network, tmp_path / "x.tflite", latency=False),
-        kresnet.export(network, tmp_path / "x"),
-    ]
-    expected = keras.ops.convert_to_numpy(network(X))
-    for form in forms:
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory):
+    """A network, and what it is exported as, by suffix, "" being a SavedModel's."""
+    folder = tmp_path_factory.mktemp("exports")
+    model = kresnet.ResNet(input_shape=(32, 32, 3), depths=(1,), widths=(8,), classes=3, classifier_activation=None)
+    model.describe(labels=NAMES)
+    suffixes = [".tflite", ""] + ([".onnx"] if importlib.util.find_spec("tf2onnx") else [])
+    return model, {suffix: kresnet.export(model, folder / f"x{suffix}", latency=False) for suffix in suffixes}
+
+
+def test_every_form_is_the_same_predictor(exports, tmp_path):
+    """Of a network that gives logits, too."""
+    model, files = exports
+    model.save(tmp_path / "x.keras")
+    expected = keras.ops.convert_to_numpy(keras.ops.softmax(model(X)))
+    for form in (model, tmp_path / "x.keras", *files.values()):
         found = predictor(form)
         assert found.image_shape == (32, 32, 3)
+        assert found.class_names == NAMES
+        assert found.input_range == (0, 255)
         np.testing.assert_allclose(found.run(X), expected, atol=1e-5)
+
+
+def test_a_fixed_batch_takes_any_number_of_images(exports, tmp_path):
+    model, files = exports
+    expected = predictor(model).run(X)
+    for suffix in files.keys() - {".tflite"}:
+        four = kresnet.export(model, tmp_path / f"four{suffix}", batch_size=3)
+        for count in (1, 3, 4):
+            np.testing.assert_allclose(predictor(four).run(X[:count]), expected[:count], atol=1e-5)
+
+
+def test_onnx_is_predicted_and_evaluated_with_its_labels(exports, tmp_path, photo, capsys, monkeypatch):
+    if ".onnx" not in exports[1]:
+        pytest.skip("pip install 'kresnet[onnx]'")
+    file = str(exports[1][".onnx"])
+    assert main(["predict", file, str(photo)]) == 0
+    assert set(NAMES) <= set(capsys.readouterr().out.split())
+    for name in NAMES:
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        (tmp_path / "photos" / name / "x.png").write_bytes(photo.read_bytes())
+    assert main(["evaluate", file, "--data", str(tmp_path / "photos"), "--split", "all"]) == 0
+    assert "top-1 33.33% (1 of 3" in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert main(["predict", file, str(photo)]) == 2
+    assert "pip install 'kresnet[onnx]'" in capsys.readouterr().err
+
+
+def test_what_is_no_network_or_a_damaged_one_is_named_in_one_line(exports, tmp_path, photo, capsys):
+    def refused(path, words):
+        assert main(["predict", str(path), str(photo)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert re.match(rf"kresnet: .*{words}", line), line
+        assert str(path) in line
+
+    kinds = r"\.keras, \.tflite or \.onnx file, or the folder of a run or of a SavedModel\. Received: model="
+    (tmp_path / "model.pb").write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path / "model.pb", kinds)
+    refused(tmp_path / "empty", kinds)
+    refused(tmp_path / "missing.tflite", "There is no such file")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / CONFIG).write_text("{")
+    refused(tmp_path / "run", "is not a complete description")
+    for suffix, path in exports[1].items():
+        whole = (path if suffix else path / "saved_model.pb").read_bytes()
+        for size in (0, 30, len(whole) // 2):
+            broken = tmp_path / f"{size}{suffix}"
+            if not suffix:
+                broken.mkdir()
+            (broken if suffix else broken / "saved_model.pb").write_bytes(whole[:size])
+            refused(broken, "LiteRT cannot load" if suffix == ".tflite" else "is not a complete")
+    (tmp_path / "no variables").mkdir()
+    (tmp_path / "no variables" / "saved_model.pb").write_bytes((exports[1][""] / "saved_model.pb").read_bytes())
+    refused(tmp_path / "no variables", "is not a complete SavedModel")
 
 
 def test_class_names_are_those_that_the_model_knows_unless_a_run_names_them(network, tmp_path):
@@ -134,12 +199,11 @@ def test_the_command_s_exports_are_made_with_images_as_the_network_wants_them(tm
 
 
 def test_predict_names_the_file_that_it_cannot_read(photo):
-    folder, broken, missing = photo.parent, photo.with_name("broken.jpg"), photo.with_name("missing.jpg")
+    broken, missing = photo.with_name("broken.jpg"), photo.with_name("missing.jpg")
     broken.write_bytes(encoded(picture("red"))[:300])
     for told in ({}, WANTED):
         for file, reason in [
             (missing, r" cannot be read: No such file or directory\. Received: '.*missing.jpg'"),
-            (folder, r" cannot be read: Is a directory\. Received: "),
             (broken, ": not a complete image"),
         ]:
             found = predict(sensitive(**told), [photo, file])
@@ -176,3 +240,30 @@ def test_a_run_that_lacks_its_network_or_has_another_is_refused(network, tmp_pat
     for odd in (3, None, [], {}):
         with pytest.raises(ValueError, match=r"must be a Keras model or a path\. Received: model='"):
             predictor(odd)
+
+
+def test_folders_go_into_a_csv_and_broken_images_can_be_skipped(photo, capsys):
+    folder = photo.parent / "photos"
+    (folder / "more").mkdir(parents=True)
+    for name in ("b.png", "a.png", "more/c.png"):
+        (folder / name).write_bytes(photo.read_bytes())
+    (folder / "notes.txt").write_text("no image")
+    model, file = photo.with_name("m.keras"), photo.with_name("predictions.csv")
+    sensitive(labels=NAMES).save(model)
+    ((_, expected),) = predict(model, [photo], top=1)
+    row = f"{expected[0][0]},{expected[0][1]:.6g}"
+    assert main(["predict", str(model), str(photo), str(folder), "--csv", str(file)]) == 0
+    assert capsys.readouterr().out == f"4 images in {file}\n"
+    paths = [photo, *(folder / name for name in ("a.png", "b.png", "more/c.png"))]
+    assert file.read_text().splitlines() == ["image,predicted,probability", *(f"{path},{row}" for path in paths)]
+    (folder / "b.png").write_bytes(photo.read_bytes()[:60])
+    before = file.read_text()
+    assert main(["predict", str(model), str(folder), "--csv", str(file)]) == 2
+    assert re.fullmatch(r"kresnet: .*b\.png: not a complete image.*\n", capsys.readouterr().err)
+    assert file.read_text() == before
+    assert main(["predict", str(model), str(folder), "--csv", str(file), "--on-error", "skip"]) == 0
+    assert re.search(r"^Skipped .*b\.png: not a complete image", capsys.readouterr().err)
+    assert len(file.read_text().splitlines()) == 3
+    (folder / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"There is no image \(\.bmp, .*\) in the folder\. Received: '.*empty'"):
+        next(predict(model, [folder / "empty"]))

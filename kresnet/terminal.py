@@ -1,0 +1,88 @@
+"""Keeps what TensorFlow and LiteRT say while they start off the user's terminal; their warnings and errors reach it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+
+# C++ code writes them to file descriptor 2, and some before any setting of its log level counts.
+START_UP = re.compile(
+    rb"WARNING: All log messages before absl::InitializeLog\(\)"
+    rb"|I\d{4} \d\d:\d\d:\d+\."  # abseil's INFO, such as on oneDNN and on CUDA that is not there
+    rb"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: I "  # TensorFlow's own
+    rb"|INFO: "  # LiteRT's, on its XNNPACK delegate
+    rb"|To enable the following instructions:"  # the second line of cpu_feature_guard's
+    rb"|[WE]\d{4} .*("
+    rb"Unable to register cu\w+ (factory|plugin)|computation_placer already registered|Could not find TensorRT"
+    rb"|failed call to cuInit: .*(UNKNOWN ERROR \(303\)|CUDA_ERROR_NO_DEVICE)"  # neither driver nor GPU
+    # What the converter tells its programmers.
+    rb"|Ignored output_format\.|Ignored drop_control_dependency\.|Skipping runtime version metadata in the model\."
+    rb")"
+    rb"|\d{4}-\d\d-\d\d .*(Unable to register cu\w+ |TF-TRT Warning: Could not find TensorRT)"
+    rb"|fully_quantize: \d+, inference_type: "
+)
+LEAVING = 1.0  # seconds for the last lines, at the end
+
+
+@contextlib.contextmanager
+def without_start_up_lines() -> Iterator[None]:
+    """While it is open, lines of `START_UP` that are written to file descriptor 2 do not reach the standard error.
+
+    A child process passes all others on, also those that come before a crash of this process; Python's own standard
+    error goes there directly. It must be opened before there are threads. Where processes cannot fork, as on Windows,
+    nothing is kept off.
+    """
+    try:
+        error = os.dup(2)
+    except OSError:  # it is closed
+        error = None
+    if error is None or sys.stderr is None or not hasattr(os, "fork"):
+        yield
+        return
+    sys.stderr.flush()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)  # it ends when nobody can write to it any more
+            for descriptor in (0, 1, 2, writer):
+                os.close(descriptor)
+            _pass_on(reader, error)
+        finally:
+            os._exit(0)
+    os.close(reader)
+    os.dup2(writer, 2)
+    os.close(writer)
+    before = sys.stderr
+    sys.stderr = os.fdopen(os.dup(error), "w", buffering=1, encoding=before.encoding, errors=before.errors)
+    try:
+        yield
+    finally:
+        sys.stderr.close()
+        sys.stderr = before
+        os.dup2(error, 2)
+        os.close(error)
+        end = time.monotonic() + LEAVING  # a browser that was opened may hold the pipe for longer
+        while os.waitpid(child, os.WNOHANG) == (0, 0) and time.monotonic() < end:
+            time.sleep(0.005)
+
+
+def _pass_on(source: int, target: int) -> None:
+    """Copies all lines between file descriptors but those of `START_UP`, until the source ends."""
+    rest = b""
+    while chunk := os.read(source, 65536):
+        *lines, rest = (rest + chunk).split(b"\n")
+        _write(target, b"".join(line + b"\n" for line in lines if not START_UP.match(line)))
+    if not START_UP.match(rest):
+        _write(target, rest)
+
+
+def _write(target: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(target, content) :]

@@ -110,6 +110,8 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
     except Exception as error:  # zipfile's, h5py's, JSON's and Keras's own
         said = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path} is not a complete Keras model: {said} Received: model={str(model)!r}") from None
+    bad = [weight.path for weight in loaded.weights if not bool(keras.ops.all(keras.ops.isfinite(weight)))]
+    checks.require(not bad, f"{len(bad)} weights are infinite or NaN, first {bad[:1]}", model=str(model))
     return dataclasses.replace(predictor(loaded), name=str(path))
 
 

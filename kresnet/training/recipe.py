@@ -80,6 +80,12 @@ class Recipe:
             epochs=self.epochs,
             steps=self.steps,
         )
+        checks.require(
+            self.schedule != "plateau" or not (self.warmup_epochs or self.warmup_steps),
+            'Warm-up is of schedules that are known in advance, which "plateau" is not',
+            warmup_epochs=self.warmup_epochs,
+            warmup_steps=self.warmup_steps,
+        )
         for name in ("batch_size", "steps", "image_size", "patience", "repeats"):
             if getattr(self, name) is not None:
                 checks.integer(name, getattr(self, name))

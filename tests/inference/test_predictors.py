@@ -237,6 +237,10 @@ def test_a_run_that_lacks_its_network_or_has_another_is_refused(network, tmp_pat
     with pytest.raises(ValueError, match="not a complete Keras model") as caught:
         predictor(tmp_path)
     assert "\n" not in str(caught.value)
+    network.layers[-1].set_weights([np.full_like(weight, np.nan) for weight in network.layers[-1].get_weights()])
+    network.save(tmp_path / BEST)
+    with pytest.raises(ValueError, match=r"\d weights are infinite or NaN, first \['"):
+        predictor(tmp_path / BEST)
     for odd in (3, None, [], {}):
         with pytest.raises(ValueError, match=r"must be a Keras model or a path\. Received: model='"):
             predictor(odd)

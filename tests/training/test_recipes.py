@@ -100,6 +100,11 @@ def test_replace_and_errors():
             call()
 
 
+def test_a_plateau_has_no_warm_up():
+    with pytest.raises(ValueError, match=r'which "plateau" is not. Received: warmup_epochs=1'):
+        Recipe(epochs=9, schedule="plateau", warmup_epochs=1)
+
+
 # Optimizers
 
 KERNEL = np.array([[1.0, -2.0], [0.5, 3.0]])

@@ -89,9 +89,6 @@ def test_what_is_no_network_or_a_damaged_one_is_named_in_one_line(exports, tmp_p
     refused(tmp_path / "model.pb", kinds)
     refused(tmp_path / "empty", kinds)
     refused(tmp_path / "missing.tflite", "There is no such file")
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / CONFIG).write_text("{")
-    refused(tmp_path / "run", "is not a complete description")
     for suffix, path in exports[1].items():
         whole = (path if suffix else path / "saved_model.pb").read_bytes()
         for size in (0, 30, len(whole) // 2):

@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # warnings and errors, but no news
     quiet = terminal.without_start_up_lines() if arguments is None else contextlib.nullcontext()
     try:
-        with quiet:
+        with quiet, terminal.plain_warnings():
             return options.run(options)
     except (ValueError, ImportError, OSError) as error:
         print(f"kresnet: {error}", file=sys.stderr)

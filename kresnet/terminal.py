@@ -8,7 +8,9 @@ import re
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Iterator
+from typing import Any
 
 # C++ code writes them to file descriptor 2, and some before any setting of its log level counts.
 START_UP = re.compile(
@@ -71,6 +73,23 @@ def without_start_up_lines() -> Iterator[None]:
         end = time.monotonic() + LEAVING  # a browser that was opened may hold the pipe for longer
         while os.waitpid(child, os.WNOHANG) == (0, 0) and time.monotonic() < end:
             time.sleep(0.005)
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """While it is open, our own warnings are one line each, without the line of code that they come from."""
+    package, formatted = os.path.dirname(__file__), warnings.formatwarning
+
+    def ours(message: Warning | str, category: type[Warning], filename: str, *rest: Any, **options: Any) -> str:
+        if filename.startswith(package):
+            return f"kresnet: {message}\n"
+        return formatted(message, category, filename, *rest, **options)
+
+    warnings.formatwarning = ours
+    try:
+        yield
+    finally:
+        warnings.formatwarning = formatted
 
 
 def _pass_on(source: int, target: int) -> None:

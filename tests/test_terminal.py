@@ -4,8 +4,11 @@ import os
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import pytest
+
+from kresnet import terminal
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot fork here")
 
@@ -73,3 +76,11 @@ def test_a_program_that_goes_on_does_not_hold_the_command_up():
         """
     done = run(code, "print(time.monotonic() - start < 0.9)\nnative('after')")
     assert (done.stdout, done.stderr) == ("True\n", "after")
+
+
+def test_a_warning_of_ours_is_one_line():
+    with terminal.plain_warnings():
+        assert warnings.formatwarning("too few", UserWarning, terminal.__file__, 7) == "kresnet: too few\n"
+        elsewhere = warnings.formatwarning("theirs", UserWarning, "/elsewhere/x.py", 7)
+        assert elsewhere.startswith("/elsewhere/x.py:7: UserWarning: theirs")
+    assert warnings.formatwarning("w", UserWarning, terminal.__file__, 7).startswith(terminal.__file__)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from kresnet import checks
 
@@ -39,6 +41,22 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_csv(path: str | os.PathLike) -> Iterator[Any]:
+    """Yields a `csv.writer` for a file that replaces `path` as in `replacing`.
+
+    The file is UTF-8, but for names of files in its cells that are not: their bytes stay as they are.
+
+    Args:
+        path: the file to write.
+    """
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        yield csv.writer(file)
 
 
 @contextlib.contextmanager

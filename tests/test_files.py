@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kresnet.files import replacing, replacing_folder
+from kresnet.files import replacing, replacing_csv, replacing_folder
 
 
 def test_a_new_file_replaces_the_old_one(tmp_path):
@@ -19,6 +19,12 @@ def test_a_new_file_replaces_the_old_one(tmp_path):
             temporary.write_bytes(content)
         assert file.read_bytes() == content
         assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_csv_keeps_the_bytes_of_names_that_are_no_text(tmp_path):
+    with replacing_csv(tmp_path / "x.csv") as writer:
+        writer.writerow((os.fsdecode(b"caf\xe9.jpg"), "ü"))
+    assert (tmp_path / "x.csv").read_bytes() == b"caf\xe9.jpg,\xc3\xbc\r\n"
 
 
 def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):

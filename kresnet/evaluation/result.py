@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kresnet.evaluation.intervals import wilson
-from kresnet.files import replacing
+from kresnet.files import replacing_csv
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,11 +73,7 @@ class Evaluation:
         """Writes a row for each image: its file or index, its class, the likeliest class, and both probabilities."""
         names = self.class_names or [str(i) for i in range(self.probabilities.shape[1])]
         files = self.file_paths or range(self.examples)
-        with (
-            replacing(Path(path)) as temporary,
-            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-        ):
-            writer = csv.writer(file)
+        with replacing_csv(path) as writer:
             writer.writerow(("image", "label", "predicted", "probability", "probability_of_label"))
             for image, label, p in zip(files, self.labels, self.probabilities, strict=True):
                 best = int(p.argmax())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import os
@@ -15,7 +14,7 @@ import numpy as np
 
 from kresnet import checks
 from kresnet.data import augment, folders, images
-from kresnet.files import replacing
+from kresnet.files import replacing_csv
 from kresnet.graph.inputs import input_range
 from kresnet.graph.network import description
 from kresnet.graph.outputs import output_kind, say_of_two
@@ -86,7 +85,7 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
     path = Path(model)
     checks.require(path.exists(), "There is no such file", model=str(model))
     if (path / CONFIG).exists():
-        names = _class_names(path / CONFIG)
+        names = tuple(run_config(path).get("class_names") or ())
         checks.require(
             (path / BEST).is_file(), f"This run has no {BEST}: it ended before its first epoch did", model=str(path)
         )
@@ -121,19 +120,17 @@ def run_config(path: str | os.PathLike) -> dict[str, Any]:
     Raises:
         ValueError: if they are damaged.
     """
-    return preprocessing.description_in(Path(path) / CONFIG)
-
-
-def _class_names(path: Path) -> tuple[str, ...]:
-    """Returns the classes that a run's options name, () if none."""
+    file = Path(path) / CONFIG
+    if not file.exists():
+        return {}
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(file.read_text(encoding="utf-8"))
         names = config.get("class_names") if isinstance(config, dict) else False
     except (ValueError, RecursionError):
         names = False
     ok = names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names))
-    checks.require(ok, f"{path} is not a run's: train anew, or give {BEST} beside it", model=str(path.parent))
-    return tuple(names or ())
+    checks.require(ok, f"{file} is not a run's: train anew, or give {BEST} beside it", model=str(path))
+    return config
 
 
 def _exported(path: Path, kind: str) -> Predictor:
@@ -280,8 +277,7 @@ def write_csv(path: str | os.PathLike, found: Iterable[tuple[str, list[tuple[str
         The number of images.
     """
     count = 0
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
+    with replacing_csv(path) as writer:
         writer.writerow(("image", "predicted", "probability"))
         for count, (image, classes) in enumerate(found, 1):  # noqa: B007
             name, probability = classes[0]

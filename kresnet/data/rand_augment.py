@@ -18,22 +18,22 @@ GREY = 128
 Operation = Callable[[Image.Image, float], Image.Image]
 
 
+def _grey(image: Image.Image) -> int | tuple[int, ...]:
+    return GREY if image.mode == "L" else (GREY,) * 3
+
+
 def _moved(matrix: Callable[[float, Image.Image], tuple[float, ...]]) -> Operation:
     """Returns an operation that moves pixels by an affine matrix, as Pillow has it: from new places to old ones."""
 
     def move(image: Image.Image, strength: float) -> Image.Image:
-        fill = GREY if image.mode == "L" else (GREY,) * 3
-        transform = Image.Transform.AFFINE
-        return image.transform(
-            image.size, transform, matrix(strength, image), Image.Resampling.BILINEAR, fillcolor=fill
-        )
+        transform, moved = Image.Transform.AFFINE, matrix(strength, image)
+        return image.transform(image.size, transform, moved, Image.Resampling.BILINEAR, fillcolor=_grey(image))
 
     return move
 
 
 def _rotated(image: Image.Image, strength: float) -> Image.Image:
-    fill = GREY if image.mode == "L" else (GREY,) * 3
-    return image.rotate(30 * strength, Image.Resampling.BILINEAR, fillcolor=fill)
+    return image.rotate(30 * strength, Image.Resampling.BILINEAR, fillcolor=_grey(image))
 
 
 def _enhanced(enhancer: type) -> Operation:

@@ -76,7 +76,7 @@ def compare(file: Run, model: keras.Model, data: Any = None, *, logits: Run | No
     wanted = input_range(model)
     in_range = RangeCheck(None if data is None else wanted, "verify")
     data = _synthetic(shape, wanted or PIXELS) if data is None else data
-    network = (logits_model(model) if logits else None) or model
+    network = compared(model, logits is not None)
     images_at_once = functools.cache(functools.partial(at_once, network))
     expected, got, top, labels = [], [], [], []
     for images, classes in track(samples.batches(data, shape, "verify"), "Comparing"):
@@ -156,6 +156,11 @@ def summary(numbers: dict[str, Any]) -> str:
     if "latency_ms" in numbers:
         lines.append(", ".join(f"{name.replace('_', ' ')}: {ms:.2f} ms" for name, ms in numbers["latency_ms"].items()))
     return "\n".join(lines)
+
+
+def compared(model: keras.Model, logits: bool) -> keras.Model:
+    """Returns the network that gives what a file's logits, or else its outputs, are compared with."""
+    return (logits_model(model) if logits else None) or model
 
 
 def logits_model(model: keras.Model) -> keras.Model | None:

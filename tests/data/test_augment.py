@@ -1,11 +1,13 @@
 """Augmentation policies against their papers, and where their random draws come from."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from kresnet.data import augment
 
 
+@pytest.mark.slow
 def test_every_draw_has_its_own_key():
     """Whatever keras-cv or Keras draws comes from keys: no graph holds an operation of a stateful generator."""
     for name in augment.POLICIES:

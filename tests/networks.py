@@ -25,9 +25,10 @@ def without_weights():
     global_state.set_global_attribute("uninitialized_variables", [])
 
 
-def marked(keys):
-    """Returns keys to parametrize a test with, those that are not daily marked as slow."""
-    return [key if key in DAILY else pytest.param(key, marks=pytest.mark.slow) for key in keys]
+def marked(keys, thorough=()):
+    """Returns keys to parametrize a test with, marked as slow if they are not daily, and some as thorough."""
+    marks = {key: [pytest.mark.slow] + [pytest.mark.thorough] * (key in thorough) for key in keys}
+    return [key if key in DAILY else pytest.param(key, marks=marks[key]) for key in keys]
 
 
 def every_kind():
@@ -40,8 +41,7 @@ def every_kind():
     needed = {key for key in values if key in DAILY}
     while left := set().union(*values.values()) - set().union(*(values[key] for key in needed)):
         needed.add(max(values, key=lambda key, left=left: len(values[key] & left)))
-    marks = {key: [pytest.mark.slow] if key in needed else [pytest.mark.slow, pytest.mark.thorough] for key in values}
-    return [key if key in DAILY else pytest.param(key, marks=marks[key]) for key in values]
+    return marked(values, thorough=values.keys() - needed)
 
 
 def kind(key):

@@ -62,12 +62,20 @@ class Network(keras.Model):
             ValueError: if the first batch is plainly of another range; see `kresnet.any_range`.
         """
         check = RangeCheck(input_range(self), "x", once=True)
+        self._build_optimizer()
         try:
             return super().fit(watched(x, check), *args, **kwargs)
         except Exception:
             if check.refusal is not None:  # inside a dataset it became an error of TensorFlow's
                 raise check.refusal from None
             raise
+
+    def _build_optimizer(self) -> None:
+        """Makes the optimizer's variables: a step of TensorFlow's that had to make them would be traced twice."""
+        optimizer = getattr(self, "optimizer", None)
+        if keras.backend.backend() == "tensorflow" and optimizer is not None and not optimizer.built:
+            with self.distribute_strategy.scope():
+                optimizer.build(self.trainable_variables)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"kresnet_config": self.kresnet_config}

@@ -10,6 +10,7 @@ from kresnet import cli
 from kresnet.data import augment
 
 
+@pytest.mark.slow
 def test_every_draw_has_its_own_key():
     """Whatever Keras or keras-cv draws comes from keys: no graph holds an operation of a stateful generator."""
     for name in augment.POLICIES:

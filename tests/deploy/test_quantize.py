@@ -186,6 +186,7 @@ def test_what_shares_a_range_keeps_its_own_average_and_rounds_to_the_union(tmp_p
             np.testing.assert_array_equal(output, expected)
 
 
+@pytest.mark.slow
 def test_a_network_that_concatenates_trains():
     keras.utils.set_random_seed(0)
     model = densenet(blocks=1)

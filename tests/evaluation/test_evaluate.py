@@ -141,6 +141,7 @@ def test_an_ensemble_must_agree_on_cropping_and_resizing(tmp_path):
     kresnet.evaluate([first, second], images, verbose=False)  # which are cropped already
 
 
+@pytest.mark.slow
 def test_the_same_network_in_every_form(tmp_path):
     model = kresnet.ResNet(depths=(1, 1), widths=(8, 16), stem="conv3", input_shape=(16, 16, 1), classes=10)
     forms = [model, tmp_path / "m.keras", tmp_path / "saved", tmp_path / "m.tflite"]

@@ -37,6 +37,7 @@ def test_folding_keeps_the_function(name, tmp_path):
     assert same_weights(outputs(folded, image).values(), outputs(loaded, image).values())
 
 
+@pytest.mark.slow
 def test_a_deep_network_folded_is_as_near_its_function_as_it_was():
     """In float32 EfficientNet-B0 is itself more than 1e-5 from what it is in float64, where folding is exact."""
     build = functools.partial(kresnet.EfficientNetB0, input_shape=(64, 64, 3), classifier_activation=None)

@@ -57,6 +57,7 @@ def bfloat16_paths():
     return ["fast"] if known else ["fast", "split"]
 
 
+@pytest.mark.slow
 def test_grouped_convolution_equals_keras():
     dtypes = ["float32", "bfloat16", "float16"]
     paths = python(GROUPED_AGREES.format(dtypes=dtypes), TF_ENABLE_ONEDNN_OPTS="1").split()[-3:]
@@ -78,6 +79,7 @@ def test_grouped_convolution_reloads():
     assert copy.get_config() == layer.get_config()
 
 
+@pytest.mark.slow
 def test_grouped_convolution_without_a_kernel_of_its_own(tmp_path):
     """The groups are split, and one operator in a .tflite nevertheless."""
     exported = f"""

@@ -15,6 +15,7 @@ from kresnet.models.scaling import make_divisible
 X = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ours", "theirs", "pixels"),
     [

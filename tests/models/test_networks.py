@@ -16,11 +16,8 @@ def outputs(model, images):
     return keras.ops.convert_to_numpy(model(images, training=False))
 
 
-# Another as deep, resnet1202, is built; this one takes as long as twenty others.
-DEEP = pytest.param("resnetv2_1001", marks=[pytest.mark.slow, pytest.mark.thorough])
-
-
-@pytest.mark.parametrize("key", [DEEP if key in DEEP.values else key for key in marked(kresnet.list_models())])
+# Another as deep, resnet1202, is built always; this one takes as long as twenty others.
+@pytest.mark.parametrize("key", marked(kresnet.list_models(), thorough={"resnetv2_1001"}))
 def test_network(key):
     """As published: parameters, MACs, classes. Nothing is computed, so the weights are not drawn."""
     builder, published = kresnet.get_builder(key), PUBLISHED.get(key)

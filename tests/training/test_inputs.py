@@ -177,6 +177,7 @@ def test_evaluate_names_what_is_not_finite():
         kresnet.evaluate(model, batches(), verbose=False)
 
 
+@pytest.mark.slow
 def test_a_folder_of_few_images_gets_smaller_batches(tmp_path, capsys):
     photos = write_folder(tmp_path / "photos", count=25)
     model = tiny(classes=3, channels=3)

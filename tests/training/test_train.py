@@ -205,6 +205,7 @@ def test_bad_arguments(tmp_path):
     assert not (tmp_path / "never").exists()
 
 
+@pytest.mark.slow
 def test_recipes_and_callbacks_work_without_train(tmp_path):
     recipe = recipes.BAG_OF_TRICKS.replace(epochs=1, warmup_epochs=0.5)
     training = data.load("digits", "train", 16, 64, mixup=0.2)

@@ -165,6 +165,7 @@ def test_two_phases_are_one_run(tmp_path, batches):
     assert saved.optimizer.layer_rates == transfer.layer_rates(model, 0.9)
 
 
+@pytest.mark.slow
 def test_callbacks_that_compare_epochs_go_on_across_the_seam(tmp_path, batches):
     """After the first epoch nothing counts as better: in the third both have waited long enough, seam or none."""
 

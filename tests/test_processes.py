@@ -170,6 +170,7 @@ def test_classes_are_registered_whatever_comes_first(before):
     python(code, KERAS_BACKEND=QUICKEST)
 
 
+@pytest.mark.slow
 def test_a_program_called_kresnet_has_the_whole_package(tmp_path):
     script = tmp_path / "bin" / "kresnet"
     script.parent.mkdir()

@@ -16,6 +16,7 @@ def tiny():
     return kresnet.ResNet(depths=(1, 1), widths=(8, 16), classes=5, input_shape=(32, 40, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantize", [None, "float16", "dynamic", "int8"])
 def test_a_large_network_becomes_the_same_file(tiny, quantize, monkeypatch):
     """It is converted by way of a SavedModel, which takes less memory."""

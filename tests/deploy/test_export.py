@@ -47,6 +47,7 @@ def digits():
     return model, images, scans.target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [
@@ -127,6 +128,7 @@ def test_the_description_says_what_goes_in_and_out_and_was_measured(tmp_path):
     assert min(numbers["latency_ms"].values()) > 0
 
 
+@pytest.mark.slow
 def test_what_the_model_knows_about_itself_goes_into_the_file(tmp_path):
     model = kresnet.ResNet(**TINY)
     model.describe(labels=["a", "b", "c", "d", "e"], paper="1512.03385", weights="trained.npz")
@@ -178,6 +180,7 @@ def test_int8_files_take_pixels_as_they_are_however_dark_the_calibration(digits,
     np.testing.assert_allclose(files["float32"](images[:20]), files["uint8"](images[:20]), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_quantization_aware_network_needs_no_calibration(digits, tmp_path):
     from kresnet.deploy.quantize import quantize_aware
 
@@ -188,6 +191,7 @@ def test_a_quantization_aware_network_needs_no_calibration(digits, tmp_path):
     assert proof(file)["top1_agreement"]["value"] >= 0.95
 
 
+@pytest.mark.slow
 def test_what_differs_is_not_written_and_the_layer_is_named(digits, tmp_path):
     """A channel whose numbers are a thousand times the others' leaves int8 no steps for those."""
     network, images, labels = digits
@@ -254,6 +258,7 @@ def test_arguments_are_checked(tiny, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_network_of_open_size_becomes_a_saved_model(tmp_path):
     model = kresnet.ResNet(**{**TINY, "input_shape": (None, None, 3)})
     np.testing.assert_allclose(serve(kresnet.export(model, tmp_path / "x"), X), model(X.astype("float32")), atol=1e-5)
@@ -275,6 +280,7 @@ def test_a_failed_write_keeps_the_old_files(tiny, tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_saved_model_is_replaced_whole_and_nothing_else_is(tiny, tmp_path):
     folder = kresnet.export(tiny, tmp_path / "x")
     with pytest.raises(ValueError, match=r"differ by up to"):
@@ -305,6 +311,7 @@ def test_onnx_agrees_with_keras(tmp_path):
     assert json.loads((tmp_path / "x.onnx.json").read_text())["proof"]["outputs"]["largest_of_deviation"] < 1e-4
 
 
+@pytest.mark.slow
 def test_the_command_exports_a_file_and_prints_the_proof(digits, tmp_path, capsys):
     network, images, _ = digits
     keras_file, out = tmp_path / "digits.keras", tmp_path / "digits.tflite"

@@ -30,6 +30,7 @@ def export(model, folder, quantize):
     return file, json.loads(description_of(file).read_text())["proof"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", every_kind())
 @pytest.mark.filterwarnings("error::UserWarning")  # none of them is slow
 def test_every_kind_goes_out(key, tmp_path):

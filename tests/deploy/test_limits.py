@@ -115,6 +115,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", [False, True])
 def test_what_rounding_explains_passes_and_what_is_broken_does_not(network, half):
     sound = rounding.halved(prepared(network)) if half else fold_batch_norm(network)
@@ -127,6 +128,7 @@ def test_what_rounding_explains_passes_and_what_is_broken_does_not(network, half
         judged(lambda images: run_of(sound)(images) * np.nan, network, half)
 
 
+@pytest.mark.slow
 def test_files_that_only_rounding_changes_are_written_and_say_so(network, tmp_path, monkeypatch):
     folder = kresnet.export(network, tmp_path / "x", verify=X)
     measured = json.loads((folder / "description.json").read_text())["proof"]

@@ -78,6 +78,7 @@ def test_numbers_that_are_not_finite_are_errors_that_name_the_layer():
         lint.check(unloaded(converted(model)), layers=names(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", ["concrete function", "saved model"])
 def test_routes_that_silently_end_in_nan_are_errors(route, tmp_path):
     model = kresnet.ResNet(**TINY)
@@ -106,6 +107,7 @@ def test_a_file_that_does_not_load_is_an_error():
         TFLiteFile(converted(kresnet.ResNet(**TINY))[:-100])
 
 
+@pytest.mark.slow
 def test_what_splits_the_file_is_named():
     model = kresnet.MobileNetV2(**MOBILE, input_shape=(32, 32, 3), activation="hard_swish")
     integers = {"quantize": "int8", "calibration": X}

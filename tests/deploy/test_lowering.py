@@ -34,6 +34,7 @@ def operators(model, form):
     return lint.operators(file, [layer.name for layer in model.layers])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("integer", [False, True])
 @pytest.mark.parametrize(
     ("build", "fields"),
@@ -83,6 +84,7 @@ def test_a_rescaling_is_folded_only_where_that_is_right():
     assert not any(np.all(factor(model) == 1.0) for model in (edges, between, channels, zero, twice))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_squeeze_and_excitation_is_five_operators(form):
     ops_of = operators(kresnet.ResNet(**TINY, se_reduction=4), form)
@@ -92,6 +94,7 @@ def test_squeeze_and_excitation_is_five_operators(form):
     assert Counter(op.name for op in ops_of)["MUL"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_a_grouped_convolution_is_one_operator(form):
     grouped = Counter(op.name for op in operators(kresnet.ResNet(**TINY, groups=4), form))
@@ -100,6 +103,7 @@ def test_a_grouped_convolution_is_one_operator(form):
     assert grouped["CONV_2D"] == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_a_depthwise_convolution_stays_one(form):
     found = Counter(op.name for op in operators(kresnet.MobileNetV2(**MOBILE, input_shape=(32, 32, 3)), form))
@@ -107,6 +111,7 @@ def test_a_depthwise_convolution_stays_one(form):
     assert found["CONV_2D"] == 7 + 6  # a stem, 1 + 2 + 2 of blocks, a head; and two in each of three gates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     "fields",

@@ -35,6 +35,7 @@ def files(tmp_path_factory, photograph):
     return model, found
 
 
+@pytest.mark.slow
 def test_mediapipe_reads_labels_and_classifies_a_photograph(files, photograph):
     vision = pytest.importorskip("mediapipe.tasks.python.vision", reason="pip install 'kresnet[mediapipe]'")
     import mediapipe

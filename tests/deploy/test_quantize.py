@@ -130,6 +130,7 @@ CONCATENATING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("build", "shared", "parts"), CONCATENATING.values(), ids=CONCATENATING)
 def test_concatenations_share_a_range_and_the_file_computes_the_same(build, shared, parts):
     """Eight of ten logits are equal, and none is further than two of its steps from the network's.
@@ -234,6 +235,7 @@ def test_training_reduces_the_loss_and_moves_the_ranges():
     assert values() == trained
 
 
+@pytest.mark.slow
 def test_it_is_saved_loaded_and_exported_without_calibration(tmp_path):
     model = randomise(tiny(activation="silu", se_reduction=4, groups=2))
     x = images(model)
@@ -249,6 +251,7 @@ def test_it_is_saved_loaded_and_exported_without_calibration(tmp_path):
     assert np.mean(file(x.astype("uint8")).argmax(1) == expected.argmax(1)) >= 0.9
 
 
+@pytest.mark.slow
 def test_calibration_sees_each_batch_and_gives_extremes():
     model = tiny(include_preprocessing=False)
     x = RNG.normal(3, 1, (40, 32, 32, 3)).astype("float32")

@@ -55,6 +55,7 @@ def test_ten_crops_of_a_folder(tmp_path):
     assert result.class_names == ("blue", "green", "red")
 
 
+@pytest.mark.slow
 def test_full_is_the_network_on_whole_images():
     """A network with a fixed input size is evaluated like the same network built for any size."""
     fixed = kresnet.ResNet(depths=(1, 1), widths=(8, 16), input_shape=(32, 32, 3), classes=3)
@@ -65,6 +66,7 @@ def test_full_is_the_network_on_whole_images():
     np.testing.assert_allclose(result.probabilities, opened.predict(images, verbose=0), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_scales_are_averaged():
     model = kresnet.ResNet(depths=(1, 1), widths=(8, 16), input_shape=(32, 32, 3), classes=3)
     images = RNG.integers(0, 256, (3, 64, 64, 3), "uint8")
@@ -103,6 +105,7 @@ def crops_by_pillow(folder, resized, size):
     return np.stack(cropped)
 
 
+@pytest.mark.slow
 def test_images_are_cropped_and_resized_as_the_network_wants(tmp_path):
     folder = write_folder(tmp_path / "photos", 4, kinds=("png",))
     model, plain = network(16, crop_fraction=0.5, interpolation="bicubic"), network(16)
@@ -121,6 +124,7 @@ def test_images_are_cropped_and_resized_as_the_network_wants(tmp_path):
     np.testing.assert_allclose(probabilities(model, crops="ten"), ten, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_ensemble_must_agree_on_cropping_and_resizing(tmp_path):
     folder = write_folder(tmp_path / "photos", 2, kinds=("png",))
     first, second = network(16, crop_fraction=0.5, interpolation="bicubic"), network(16, seed=1, crop_fraction=0.8)

@@ -45,6 +45,7 @@ def opened(browser, path):
     return browser
 
 
+@pytest.mark.slow
 def test_in_a_browser(arguments, model, browser, tmp_path):
     config = {"recipe": {"name": "he<i>2015", "momentum": 0.9}, "seed": 3}
     path = report.write(
@@ -92,6 +93,7 @@ def heading(model, path):
     return " ".join(re.sub("<[^>]*>", "", page[page.index("<header>") : page.index("</header>")]).split()), page
 
 
+@pytest.mark.slow
 def test_the_heading_names_the_published_network_however_the_model_is_named(tmp_path):
     kresnet.ResNet20(classes=2, name="mine").save(tmp_path / "mine.keras")
     text, page = heading(keras.saving.load_model(tmp_path / "mine.keras"), tmp_path / "x.html")
@@ -99,6 +101,7 @@ def test_the_heading_names_the_published_network_however_the_model_is_named(tmp_
     assert '<a href="https://arxiv.org/abs/1512.03385">' in page
 
 
+@pytest.mark.slow
 def test_the_heading_lists_what_differs_from_the_published_network(tmp_path):
     changed = kresnet.ResNet20(classes=2, se_reduction=4, stem="deep", name="resnet20")
     text, _ = heading(changed, tmp_path / "x.html")
@@ -259,6 +262,7 @@ def test_every_family_has_maps(key, no_weights):
     assert cam.supports(kresnet.create_model(key))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "received"),
     [
@@ -293,6 +297,7 @@ def test_a_full_disk_keeps_the_old_report(arguments, tmp_path, monkeypatch):
     assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
 
 
+@pytest.mark.slow
 def test_it_names_the_files_of_mistakes_and_the_epoch_that_was_kept(arguments, model, tmp_path):
     files = [f"class<{i}>/photo {i}\udce9.jpg" for i in range(N)]
     page = report.write(tmp_path / "x.html", **arguments, file_paths=files, kept_epoch=1).read_text()

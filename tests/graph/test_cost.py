@@ -74,6 +74,7 @@ def test_the_paper_s_figures(builder, gmacs, no_weights):
     assert kresnet.cost(model).macs / 1e9 == pytest.approx(gmacs, abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["resnet50", "resnext50_32x4d", "mobilenetv2_100", "efficientnet_b0", "wrn_16_8"])
 def test_tensorflow_s_profiler_agrees(key):
     model = shallow(key, 96)

@@ -17,6 +17,7 @@ from kresnet.layers.grouped import GroupedConv2D
 RNG = np.random.default_rng(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_folding_keeps_the_function(name, tmp_path):
     build, fields = NETWORKS[name]
@@ -63,6 +64,7 @@ def test_a_deep_network_folded_is_as_near_its_function_as_it_was():
     assert after <= 2 * before <= 1e-3 * expected.std()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in ("V2", "WRN")])
 def test_every_norm_after_a_convolution_is_folded(name):
     build, fields = NETWORKS[name]

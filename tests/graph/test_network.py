@@ -70,6 +70,7 @@ def test_others_tell_nothing():
     assert description(keras.Model(backbone.input, keras.layers.Flatten()(backbone.output))) == {}
 
 
+@pytest.mark.slow
 def test_a_training_step_is_traced_once(monkeypatch):
     traced, step = [], keras.Model.train_step
     monkeypatch.setattr(keras.Model, "train_step", lambda self, data: traced.append(0) or step(self, data))
@@ -81,6 +82,7 @@ def test_a_training_step_is_traced_once(monkeypatch):
     assert (len(traced), int(model.optimizer.iterations)) == (1, 2)
 
 
+@pytest.mark.slow
 def test_trains_and_copies_as_a_keras_model_does(tmp_path):
     model = kresnet.ResNet20(**TINY)
     model.compile("sgd", "sparse_categorical_crossentropy")

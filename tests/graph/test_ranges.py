@@ -37,6 +37,7 @@ def chain(*layers):
     return lambda x: functools.reduce(lambda x, layer: layer(x), layers, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "wanted"),
     {

@@ -174,6 +174,7 @@ def evaluated(picture, folder, size, **settings):
     return next(iter(kresnet.data.load(folder, "all", size, shuffle=False, **settings)))[0][0].numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(90, 200, 3), (201, 64, 3), (20, 31, 4)])  # the last one is transparent
 def test_the_network_sees_what_evaluation_gives_it(folder, tmp_path, shape):
     picture = np.random.default_rng(0).integers(0, 256, shape, "uint8")

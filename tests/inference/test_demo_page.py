@@ -154,6 +154,7 @@ def test_the_command_and_its_end(folder, browser):
     browser.errors()  # discards the refused request
 
 
+@pytest.mark.slow
 def test_the_pixels_of_the_page_are_those_of_evaluation(folder, browser, tmp_path):
     """Of a photograph with much detail, to the last bit; the largest pictures are shrunk on their way."""
     from sklearn.datasets import load_sample_image

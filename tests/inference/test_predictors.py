@@ -38,6 +38,7 @@ def exports(tmp_path_factory):
     return model, {suffix: kresnet.export(model, folder / f"x{suffix}", latency=False) for suffix in suffixes}
 
 
+@pytest.mark.slow
 def test_every_form_is_the_same_predictor(exports, tmp_path):
     """Of a network that gives logits, too."""
     model, files = exports
@@ -51,6 +52,7 @@ def test_every_form_is_the_same_predictor(exports, tmp_path):
         np.testing.assert_allclose(found.run(X), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_fixed_batch_takes_any_number_of_images(exports, tmp_path):
     model, files = exports
     expected = predictor(model).run(X)
@@ -211,6 +213,7 @@ def test_predict_names_the_file_that_it_cannot_read(photo):
         next(predict(sensitive(), "photo.png"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config", ["", "[]", "[" * 100_000, '"text"', "{", '{"class_names": 3}', '{"class_names": [1]}', b"\xff\xfe"]
 )

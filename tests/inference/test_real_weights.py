@@ -9,6 +9,7 @@ import kresnet
 skimage = pytest.importorskip("skimage")
 
 
+@pytest.mark.slow
 def test_it_knows_what_it_sees(tmp_path):
     from sklearn.datasets import load_sample_image
 

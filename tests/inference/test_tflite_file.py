@@ -24,6 +24,7 @@ def file(network, tmp_path_factory):
     return kresnet.export(network, tmp_path_factory.mktemp("tflite") / "model.tflite", latency=False)
 
 
+@pytest.mark.slow
 def test_runs_any_number_of_images(network, file):
     classify = TFLiteFile(file, threads=2)
     assert (classify.image_shape, classify.batch_size, classify.classes) == ((32, 40, 3), 1, 4)

@@ -21,6 +21,7 @@ STORED = json.loads(gzip.decompress(FILE.read_bytes()))
 TINY = {"depths": (1, 1), "widths": (8, 16), "classes": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STORED)
 def test_a_network_of_each_new_field_computes_what_timms_does(name, undrawn_weights):
     assert check_architectures.difference(name, STORED[name]) < check_architectures.SMALLEST
@@ -93,6 +94,7 @@ def test_the_new_fields_leave_the_names_of_layers_as_they_were():
     assert all("eca" in name or "blur" in name for name in new - old)
 
 
+@pytest.mark.slow
 def test_what_takes_an_aliasing_steps_place_reloads_and_is_built_in_where_it_is_exported(tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 

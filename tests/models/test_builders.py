@@ -95,6 +95,7 @@ def test_v1_as_printed_strides_in_the_1x1(no_weights):
         assert [model.get_layer(f"stage3_block1_conv{i}").strides for i in (1, 2)] == strides
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3, 4, 6])
 def test_pixels_become_numbers_of_known_mean_and_deviation(channels):
     model = kresnet.ResNet18(input_shape=(64, 64, channels), **TINY)
@@ -118,6 +119,7 @@ def test_preprocessing_is_the_family_s():
     np.testing.assert_allclose(layer(np.zeros((1, 1, 1, 3)))[0, 0, 0], [-0.1, -0.2, -0.3], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(None, None), (32, 32), (33, 47), (64, None)])
 def test_input_sizes(size):
     model = kresnet.ResNet(input_shape=(*size, 3), include_top=False, **TINY)

@@ -64,6 +64,7 @@ def test_the_head_never_shrinks_below_1280(no_weights):
     assert kresnet.EfficientNetLite4(include_top=False).output_shape[-1] == 1280
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("alpha", "key"), [(0.35, "035"), (0.5, "050"), (0.75, "075"), (1.4, "140")])
 def test_alpha_is_timm_s(alpha, key, no_weights):
     assert kresnet.MobileNetV2(alpha=alpha).count_params() == kresnet.create_model(f"mobilenetv2_{key}").count_params()
@@ -166,7 +167,10 @@ def test_nonsense_is_refused_by_name(received, arguments):
     assert str(error.value).endswith(f"Received: {received}")
 
 
-@pytest.mark.parametrize("name", ["MobileNetV2_035", "MobileNetV1", "EfficientNetLite0"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [pytest.param("MobileNetV2_035", marks=pytest.mark.thorough), "MobileNetV1", "EfficientNetLite0"]
+)
 def test_dilation_gives_what_strides_skip(name):
     """DeepLab's convention, Chen et al. 2017, arXiv:1706.05587: the coarser map is in the finer one."""
     build, maps = getattr(kresnet, name), {}

@@ -16,8 +16,8 @@ def outputs(model, images):
     return keras.ops.convert_to_numpy(model(images, training=False))
 
 
-# Another as deep, resnet1202, is built always; this one takes as long as twenty others.
-@pytest.mark.parametrize("key", marked(kresnet.list_models(), thorough={"resnetv2_1001"}))
+# Each takes as long as twenty others, and is made of the same blocks as networks of a hundred layers.
+@pytest.mark.parametrize("key", marked(kresnet.list_models(), thorough={"resnetv2_1001", "resnet1202"}))
 def test_network(key):
     """As published: parameters, MACs, classes. Nothing is computed, so the weights are not drawn."""
     builder, published = kresnet.get_builder(key), PUBLISHED.get(key)
@@ -38,6 +38,7 @@ def test_network(key):
         assert macs / 1e9 == pytest.approx(float(published["gmacs"]), abs=last_digit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", every_kind())
 def test_network_trains_and_saves(key, tmp_path):
     """Cut short: probabilities; a training step moves every variable; and the saved file is the model."""

@@ -96,6 +96,7 @@ def test_imagenet(resnet18, hosted):
     assert kresnet.create_model("resnet18", weights="a3_in1k").input_shape == (None, 160, 160, 3)
 
 
+@pytest.mark.slow
 def test_the_network_becomes_what_they_were_trained_for(tmp_path, hosted):
     hosted(reference.checkpoint("timm:tf_efficientnet_b0:224", tmp_path / "b0.safetensors"))
     model = kresnet.EfficientNetB0(**SMALL, weights="tf_ap_in1k", classifier_activation=None)
@@ -195,6 +196,7 @@ def test_imagenet_of_an_architecture_without_a_builder(monkeypatch):
     assert published.by_name("legacy_seresnet50", "legacy_in1k").noncommercial
 
 
+@pytest.mark.slow
 def test_a_file_that_may_be_of_several_is_warned_of_once(tmp_path):
     key = "timm:tf_efficientnet_b0:224"
     file = reference.checkpoint(key, tmp_path / "b0.safetensors")
@@ -254,6 +256,7 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "layout"), [(name, layout) for name, all_ in LAYOUTS.items() for layout in all_])
 def test_weights_go_out_as_they_came(name, layout, tmp_path):
     model = small(name, **({"dense_widths": (32, 32)} if name.startswith("vgg") else {}))

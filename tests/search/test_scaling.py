@@ -39,6 +39,7 @@ def test_a_product_far_from_2_is_a_warning_that_gives_it():
         CompoundScaling(1, 1.5, 1.5, 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["efficientnet_b0", "efficientnet_b3", "mobilenetv2_100", "resnet50", "wrn_16_8"])
 def test_phi_0_is_the_baseline_exactly(key, no_weights):
     assert kresnet.create_model(key, phi=0).to_json() == kresnet.create_model(key).to_json()
@@ -141,6 +142,7 @@ def test_grid_search_survives_an_interruption(tmp_path):
         grid_search(kresnet.EfficientNet, interrupted, journal=journal, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [{"macs": 30e6}, {"params": 20_000}, {"macs": 30e6, "params": 9_000}])
 def test_largest_is_the_largest(limit, no_weights):
     phi = largest(kresnet.EfficientNet, **limit, **TINY)

@@ -83,6 +83,7 @@ def train(out, data, model=None, **arguments):
     return kresnet.train(model or tiny(classes=3), data, out=out, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "validation", "message"),
     [
@@ -195,6 +196,7 @@ def test_a_folder_of_few_images_gets_smaller_batches(tmp_path, capsys):
     assert inputs.fitting_batch_size("digits", 128, 0, None) == 128
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_at_once_does_not_block_its_retry(tmp_path):
     class Fails(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -210,6 +212,7 @@ def test_a_run_that_failed_at_once_does_not_block_its_retry(tmp_path):
         train(tmp_path / "run", batches())
 
 
+@pytest.mark.slow
 def test_a_broken_image_leaves_no_iterator_behind(tmp_path):
     """One that is left until Python ends waits for its threads, and they for Python: the process would not end."""
     photos = write_folder(tmp_path / "photos", count=5)
@@ -231,6 +234,7 @@ def test_a_broken_image_leaves_no_iterator_behind(tmp_path):
     assert caught.value.__context__ is None
 
 
+@pytest.mark.slow
 def test_what_is_left_out_and_which_files_were_mistaken_is_said(tmp_path, capsys):
     photos = write_folder(tmp_path / "photos", count=10)
     (photos / "red" / "IMG_1.HEIC").write_bytes(b"x")

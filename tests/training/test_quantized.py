@@ -12,6 +12,7 @@ from kresnet.inference.tflite_file import TFLiteFile
 from kresnet.training.quantized import further, tune
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_by_its_recipe_and_goes_out(tmp_path, capsys):
     keras.utils.set_random_seed(0)
     model = kresnet.ResNet(depths=(1, 1), widths=(8, 16), stem="conv3", classes=10, input_shape=(8, 8, 1))

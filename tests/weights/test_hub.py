@@ -296,6 +296,7 @@ def test_what_the_hub_gave_needs_no_hub(server, client, fault):
     assert weights() == file
 
 
+@pytest.mark.slow
 def test_the_environment_s_settings(server, tmp_path):
     pytest.importorskip("huggingface_hub")
     code = f"import runpy; print(runpy.run_path({hub.__file__!r})['weights_file']({REPOSITORY!r}))"

@@ -35,6 +35,7 @@ def randomised(name, **arguments):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name if name == "MobileNetV2" else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
 )
@@ -78,6 +79,7 @@ def small_v2(tmp_path_factory):
     return model, file, {"depths": (2, 3, 2), "widths": (8, 12, 16), "stem_width": 64, "include_top": False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [64, 75])
 def test_v2_strides_at_the_ends_of_stages(small_v2, size):
     """The plain builder becomes that network: its stem's map may be negative, where zeros pad it, and has a bias."""
@@ -95,6 +97,7 @@ def test_v2_strides_at_the_ends_of_stages(small_v2, size):
     assert np.abs(np.asarray(features(x)["stage2"]) - scale).max() <= 1e-4 * scale.std()
 
 
+@pytest.mark.slow
 def test_what_a_file_of_v2_makes_is_said(small_v2, tmp_path):
     _, file, cut = small_v2
     model = kresnet.ResNet50V2(**cut, weights=file)
@@ -115,6 +118,7 @@ def test_what_a_file_of_v2_makes_is_said(small_v2, tmp_path):
     np.testing.assert_array_equal(again(X), model(X))
 
 
+@pytest.mark.slow
 def test_without_the_top(tmp_path):
     theirs = randomised("MobileNet", alpha=0.25)
     theirs.save_weights(tmp_path / "x.weights.h5")
@@ -122,6 +126,7 @@ def test_without_the_top(tmp_path):
     np.testing.assert_array_equal(body.get_layer("stem_conv").kernel, theirs.get_layer("conv1").kernel)
 
 
+@pytest.mark.slow
 def test_another_network_is_refused(tmp_path):
     theirs = keras.applications.MobileNetV2(weights=None, alpha=0.35, input_shape=(32, 32, 3), classes=3)
     theirs.save_weights(tmp_path / "x.weights.h5")

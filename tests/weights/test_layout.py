@@ -71,6 +71,7 @@ def test_authors_checkpoints_load(key, tmp_path):
     assert model.kresnet_config["weights"] == str(file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "changes"),
     [("timm:resnet50d:224", {"stem": "deep"}), ("torchvision:resnet50:224", {"shortcut": "avg_conv"})],

@@ -342,6 +342,7 @@ def nested(start, step, times=200_000):
     return start + step * times
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "top",
     [
@@ -368,6 +369,7 @@ def test_a_dict_in_itself(written):
     assert [*read(written(zipped(itself)))[0]] == ["w"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(path.stem for path in FILES.glob("*.pth")))
 def test_no_other_error_whatever_the_bytes(name, written):
     """Changed bytes, and files cut short: a right answer or a ValueError, and no memory taken for it."""

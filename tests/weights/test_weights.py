@@ -53,6 +53,7 @@ def test_every_weight_is_set_from_safetensors(torch_file):
     assert all(np.array_equal(a, b) for a, b in zip(weights_of(first), weights_of(second), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
 def test_keras_files(resnet18, tmp_path, suffix):
     file = tmp_path / f"model{suffix}"
@@ -120,6 +121,7 @@ def test_weights_of_other_classes(torch_file, resnet18, tmp_path):
             kresnet.ResNet18(**SMALL, classes=5, weights=file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ResNet34", "ResNet50", "ResNet18V2", "SEResNet18", "ResNet18D", "PlainNet18"])
 def test_weights_of_another_network(name, torch_file, resnet18, tmp_path):
     resnet18.save_weights(tmp_path / "m.weights.h5")
@@ -171,6 +173,7 @@ def test_a_keras_file_without_weights(tmp_path):
         kresnet.ResNet18(**SMALL, weights=tmp_path / "empty.keras")
 
 
+@pytest.mark.slow
 def test_a_network_that_no_layout_has(torch_file):
     with pytest.raises(ValueError, match=r"layers that the known layouts have not\. Received: layouts=.ResNet, "):
         kresnet.ResNet(preactivation=True, se_reduction=16, **SMALL, weights=torch_file)

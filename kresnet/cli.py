@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -87,9 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, ImportError, OSError) as error:
         print(f"kresnet: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("kresnet: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        number = getattr(error, "signal", signal.SIGINT)
+        print(f"kresnet: {error}" if str(error) else "kresnet: interrupted", file=sys.stderr)
+        return 128 + number
 
 
 def _preprocessing_arguments(command: argparse.ArgumentParser) -> None:
@@ -107,27 +109,39 @@ def _preprocessing_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _train_arguments(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("train", help="train a network", description="Train a network by a paper's recipe.")
-    command.add_argument("key", help="one of `kresnet list`")
-    command.add_argument("--data", required=True, metavar="SOURCE", help="a folder, tfds:NAME, or digits")
-    command.add_argument("--recipe", default="quick", help="such as bag-of-tricks (default: quick)")
+    # What is not given is left to `train`, or to the run that goes on.
+    command = commands.add_parser(
+        "train",
+        help="train a network",
+        description="Train a network by a paper's recipe.",
+        argument_default=argparse.SUPPRESS,
+    )
+    command.add_argument("model", nargs="?", metavar="KEY", help="one of `kresnet list`")
+    command.add_argument("--data", metavar="SOURCE", help="a folder, tfds:NAME, or digits")
+    command.add_argument("--recipe", help="such as bag-of-tricks (default: quick)")
     command.add_argument("--out", required=True, metavar="DIR", help="the run's folder")
+    command.add_argument("--resume", action="store_true", help="go on with the run in --out, by its own options")
+    command.add_argument("--overwrite", action="store_true", help="remove the run in --out first")
+    command.add_argument("--checkpoint-every", metavar="TIME", help="epoch (default), '500 steps' or '10 minutes'")
     for name, kind in (("epochs", float), ("batch-size", int), ("learning-rate", float), ("image-size", int)):
-        command.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help="instead of the recipe's")
+        command.add_argument(f"--{name}", type=kind, help="instead of the recipe's")
     command.add_argument(
         "--set", nargs="+", default=[], metavar="FIELD=VALUE", help="any other fields, such as mixup=0.2"
     )
-    command.add_argument("--model", nargs="+", default=[], metavar="FIELD=VALUE", help="fields of the network's spec")
+    command.add_argument(
+        "--model", nargs="+", default=[], dest="fields", metavar="FIELD=VALUE", help="fields of the network's spec"
+    )
     command.add_argument("--weights", metavar="NAME", help="to start from: imagenet, a tag, hf://..., or a file")
-    command.add_argument("--freeze", default=False, metavar="PART", help="the last part that stays: stem, ..., head")
+    command.add_argument("--freeze", metavar="PART", help="the last part that stays: stem, ..., head")
     command.add_argument("--freeze-epochs", type=int, metavar="N", help="for how long (default: all epochs)")
-    command.add_argument("--layer-decay", type=float, default=1.0, metavar="FACTOR", help="of rates, block by block")
+    command.add_argument("--layer-decay", type=float, metavar="FACTOR", help="of rates, block by block (default: 1)")
     command.add_argument("--class-weight", metavar="KIND", help="balanced: each class counts alike")
+    command.add_argument("--patience", type=int, metavar="N", help="end after N epochs without a better accuracy")
     command.add_argument("--precision", help="float32, mixed_bfloat16 or mixed_float16")
-    command.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (default: 0)")
-    command.add_argument("--split-seed", type=int, default=0, help="of what is held out (default: 0)")
+    command.add_argument("--seed", type=int, help="of weights, order and augmentation (default: 0)")
+    command.add_argument("--split-seed", type=int, help="of what is held out (default: 0)")
     command.add_argument("--deterministic", action="store_true", help="the same seed gives the same weights")
-    command.add_argument("--on-error", default="raise", help="for a broken image: raise (default) or skip")
+    command.add_argument("--on-error", help="for a broken image: raise (default) or skip")
     command.set_defaults(run=_train)
 
 
@@ -224,13 +238,11 @@ def _cost(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     from kresnet.training.train import train
 
-    given = [name for name in ("epochs", "batch_size", "learning_rate", "image_size") if hasattr(options, name)]
-    fields = {name: getattr(options, name) for name in given} | _fields(options.set)
-    names = ("out", "weights", "freeze", "freeze_epochs", "layer_decay", "class_weight", "precision", "seed")
-    names += ("split_seed", "deterministic", "on_error")
-    settings = {name: getattr(options, name) for name in names}
-    model_fields = _fields(options.model)
-    train(options.key, options.data, options.recipe, model_fields=model_fields, **settings, **fields)
+    settings = {name: value for name, value in vars(options).items() if name not in ("run", "set", "fields")}
+    if not settings.get("resume") and not {"model", "data"} <= settings.keys():
+        raise ValueError(f"`KEY` and `--data` are needed. Received: {', '.join(settings) or 'nothing'}")
+    fields = {"model_fields": _fields(options.fields)} if options.fields else {}
+    train(**settings, **fields, **_fields(options.set))
     print(f"{options.out}/ holds best.keras, last.keras, history.csv, report.html, config.json, tensorboard/")
     return 0
 

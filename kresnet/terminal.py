@@ -23,6 +23,8 @@ START_UP = re.compile(
     rb"|[WE]\d{4} .*("
     rb"Unable to register cu\w+ (factory|plugin)|computation_placer already registered|Could not find TensorRT"
     rb"|failed call to cuInit: .*(UNKNOWN ERROR \(303\)|CUDA_ERROR_NO_DEVICE)"  # neither driver nor GPU
+    # TensorFlow makes its parallel input deterministic, and forgets an attribute of the operation that it replaces.
+    rb"|NodeDef mentions attribute use_unbounded_threadpool which is not in the op definition"
     # What the converter tells its programmers.
     rb"|Ignored output_format\.|Ignored drop_control_dependency\.|Skipping runtime version metadata in the model\."
     rb")"

@@ -1,4 +1,4 @@
-"""The benchmark that needs a GPU runs without one, so that it still stands when one is at hand."""
+"""Benchmarks that must not wait for a GPU, or for an hour, to be found broken."""
 
 import pathlib
 import re
@@ -11,6 +11,17 @@ BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.mark.slow
+def test_five_kills(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setenv("PYTHONPATH", str(BENCHMARKS))  # of the processes that are killed
+    from kill_and_resume import survive
+
+    found = survive(tmp_path, "kresnet", kills=5, epochs=2)
+    assert sum(count for count, _ in found) == 5
+    assert all(wrong is None for _, wrong in found), found
+
+
+@pytest.mark.thorough
 def test_gpu():
     options = "ResNet20:2 --size=32 --steps=1 --windows=1 --rounds=1 --loops kresnet keras.applications".split()
     command = [sys.executable, str(BENCHMARKS / "gpu.py"), *options]

@@ -20,3 +20,13 @@ def build_metrics(model: keras.Model, batch: Any) -> None:
         batch: (images, labels, ...) as `fit` reads them; only shapes and dtypes count.
     """
     model._symbolic_build(data_batch=batch)
+
+
+def times_opened(data: Any, epochs: int) -> int:
+    """Returns how many iterators of a `tf.data.Dataset` the first epochs of `fit` have opened, read or not.
+
+    Under TensorFlow that is a second one at the end of each epoch, if the dataset knows its length. The other backends
+    open an iterator when they first read from it.
+    """
+    twice = keras.backend.backend() == "tensorflow" and data.cardinality() >= 0
+    return 2 * epochs if twice else epochs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import time
@@ -11,12 +12,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from kresnet.files import replacing
+from kresnet import checks
+from kresnet.files import replacing, replacing_csv
 from kresnet.inference.predictors import BEST, LAST
 from kresnet.progress import bar
-from kresnet.training.resume import Interrupted, Resume
+from kresnet.training.resume import Resume
+from kresnet.training.signals import Interrupted
 
-__all__ = ["Checkpoint", "DatasetEpoch", "Interrupted", "Meter", "Progress", "Resume"]
+__all__ = ["Checkpoint", "DatasetEpoch", "HistoryFile", "Interrupted", "Meter", "Progress", "Resume"]
 
 
 class DatasetEpoch(keras.callbacks.Callback):
@@ -46,14 +49,19 @@ class Meter(keras.callbacks.Callback):
         self.batch_size = batch_size
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.start, self.batches, self.seconds = time.perf_counter(), 0, 0.0
+        self.before, self.last = None, -1
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        if self.before is None:
+            self.before, self.start = batch, time.perf_counter()  # batches before were done by a run that was killed
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self.batches, self.seconds = batch + 1, time.perf_counter() - self.start  # validation does not count
+        self.last, self.seconds = batch, time.perf_counter() - self.start  # validation does not count
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         logs["learning_rate"] = float(np.asarray(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)))
-        logs["images_per_second"] = self.batch_size * self.batches / max(self.seconds, 1e-9)
+        speed = 0.0 if self.before is None else (self.last + 1 - self.before) / max(self.seconds, 1e-9)
+        logs["images_per_second"] = self.batch_size * speed
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -94,6 +102,49 @@ class Checkpoint(keras.callbacks.Callback):
                 shutil.copyfile(last, temporary)
 
 
+class HistoryFile(keras.callbacks.Callback):
+    """Keeps the logs of each epoch in a CSV file, which is replaced completely or not at all.
+
+    Args:
+        path: the file; "epoch" is its first column, counted from 0.
+
+    Attributes:
+        rows: the epochs so far, in their order.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        super().__init__()
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+
+    def get_state(self) -> list[dict[str, Any]]:
+        return self.rows
+
+    def set_state(self, state: list[dict[str, Any]]) -> None:
+        self.rows = state
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.rows = [*self.rows, {"epoch": epoch} | {name: float(value) for name, value in (logs or {}).items()}]
+        columns = dict.fromkeys(name for row in self.rows for name in row)
+        with replacing_csv(self.path) as writer:
+            writer.writerow(columns)
+            writer.writerows([row.get(name, "") for name in columns] for row in self.rows)
+
+    def read(self) -> None:
+        """Takes the rows of the file."""
+        with open(self.path, newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file)
+            self.rows = [{k: int(v) if k == "epoch" else float(v) for k, v in row.items() if v} for row in rows]
+
+    def epochs(self) -> list[int]:
+        return [row["epoch"] for row in self.rows]
+
+    def values(self) -> dict[str, list[float]]:
+        """Returns the values of all epochs by their names, as `keras.callbacks.History` has them."""
+        names = dict.fromkeys(name for row in self.rows for name in row if name != "epoch")
+        return {name: [row[name] for row in self.rows if name in row] for name in names}
+
+
 class Progress(keras.callbacks.Callback):
     """Shows a progress bar during each epoch, and prints a line of its results afterwards.
 
@@ -116,18 +167,26 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         name = f"epoch {epoch + 1}/{self.params['epochs']}"
-        self.start = time.perf_counter()
+        self.start, self.begun = time.perf_counter(), None
         self.task = self.bar.add_task(name, total=self.params.get("steps"), speed=0.0, values="")
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if self.bar.disable:
             return
-        speed = self.batch_size * (batch + 1) / (time.perf_counter() - self.start)
+        self.begun = batch if self.begun is None else self.begun
+        speed = self.batch_size * (batch + 1 - self.begun) / (time.perf_counter() - self.start)
         self.bar.update(self.task, completed=batch + 1, speed=speed, values=_values(logs))
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.bar.remove_task(self.task)
         self.bar.console.print(f"epoch {epoch + 1}/{self.params['epochs']}  {_values(logs)}", highlight=False)
+
+
+def stop_early(patience: int) -> keras.callbacks.EarlyStopping:
+    """Returns what ends training after so many epochs, at least 1, without a better `val_accuracy`, and says so."""
+    return keras.callbacks.EarlyStopping(
+        "val_accuracy", patience=checks.integer("patience", patience), mode="max", verbose=1
+    )
 
 
 def _values(logs: dict | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 from collections.abc import Mapping
@@ -90,8 +89,7 @@ def further(fields: Mapping[str, Any] | None, epochs: float, crop_fraction: floa
     if fields is None:
         base = recipes.FINE_TUNE.replace(augment=None, crop_fraction=crop_fraction)
     else:
-        names = {field.name for field in dataclasses.fields(Recipe)}
-        base = Recipe(**{name: value for name, value in fields.items() if name in names})
+        base = run.recipe_of({"recipe": fields})
     return base.replace(
         epochs=epochs,
         learning_rate=RATE * base.learning_rate,

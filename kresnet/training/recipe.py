@@ -48,7 +48,7 @@ class Recipe:
     milestones: tuple[float, ...] = ()  # of "steps"
     factor: float = 0.1  # multiplies at each milestone or plateau, or, in "exponential", every `decay_epochs`
     decay_epochs: float = 1.0  # of "exponential"
-    patience: int = 5  # epochs without a better accuracy that make a plateau
+    plateau_epochs: int = 5  # epochs without a better accuracy that make a plateau
     warmup_epochs: float = 0.0
     warmup_steps: int = 0
     warmup_learning_rate: float = 0.0
@@ -86,7 +86,7 @@ class Recipe:
             warmup_epochs=self.warmup_epochs,
             warmup_steps=self.warmup_steps,
         )
-        for name in ("batch_size", "steps", "image_size", "patience", "repeats"):
+        for name in ("batch_size", "steps", "image_size", "plateau_epochs", "repeats"):
             if getattr(self, name) is not None:
                 checks.integer(name, getattr(self, name))
         for name in ("learning_rate", "epochs", "decay_epochs", "factor", "clip_norm"):
@@ -188,7 +188,9 @@ class Recipe:
             callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
         if self.schedule == "plateau":
             callbacks.append(
-                keras.callbacks.ReduceLROnPlateau("val_accuracy", self.factor, self.patience, mode="max", min_delta=0)
+                keras.callbacks.ReduceLROnPlateau(
+                    "val_accuracy", self.factor, self.plateau_epochs, mode="max", min_delta=0
+                )
             )
         return callbacks
 

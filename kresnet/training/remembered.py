@@ -15,16 +15,6 @@ _REMEMBERED: dict[type, tuple[str, ...]] = {
     keras.callbacks.ReduceLROnPlateau: ("best", "cooldown_counter", "wait"),
     keras.callbacks.ModelCheckpoint: ("best",),
 }
-# What these remember is of the epoch, or in files of their own.
-_FORGETFUL = (
-    keras.callbacks.CSVLogger,
-    keras.callbacks.LambdaCallback,
-    keras.callbacks.LearningRateScheduler,
-    keras.callbacks.ProgbarLogger,
-    keras.callbacks.SwapEMAWeights,
-    keras.callbacks.TensorBoard,
-    keras.callbacks.TerminateOnNaN,
-)
 
 
 def state_of(callback: keras.callbacks.Callback) -> Any:
@@ -44,7 +34,7 @@ def give_state(callback: keras.callbacks.Callback, state: Any) -> None:
     elif state is not None:
         for name, value in state.items():
             setattr(callback, name, value)
-    elif not isinstance(callback, _FORGETFUL):
+    elif not type(callback).__module__.startswith(("keras.", "kresnet.")):  # these need no more than one epoch's
         say(f"{type(callback).__name__} has no `get_state` and `set_state`: what it remembers begins anew.")
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import threading
 import time
 from collections.abc import Sequence
 from types import FrameType
@@ -15,26 +13,15 @@ import keras
 import numpy as np
 
 from kresnet import checks
-from kresnet.graph.trainer import begin_at, build_metrics
+from kresnet.graph.trainer import begin_at, build_metrics, times_opened
 from kresnet.progress import say
 from kresnet.training import states
 from kresnet.training.remembered import give_state, packed, state_of, unpacked
+from kresnet.training.signals import Interrupted, Listener
+from kresnet.training.transfer import Pause
 
 _EVERY = re.compile(r"(\d+(?:\.\d+)?) *(step|second|minute|hour)s?")
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600}
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
-
-
-class Interrupted(KeyboardInterrupt):
-    """A signal has ended training, whose state is saved.
-
-    Attributes:
-        signal: its number.
-    """
-
-    def __init__(self, number: int, folder: str) -> None:
-        super().__init__(f"{signal.Signals(number).name}: the state of training is in {folder}")
-        self.signal = number
 
 
 class Resume(keras.callbacks.Callback):
@@ -57,14 +44,16 @@ class Resume(keras.callbacks.Callback):
         callbacks: all other callbacks of `fit`, which this one calls, so that it sees their work done. Keras's are
             known; of others, `get_state()` is saved (numbers, text, lists, mappings by text, and arrays) and given to
             `set_state(state)`.
-        data: the training data, if they are from `kresnet.data.load`: told which epoch begins, and where in it.
+        data: the training data: those of `kresnet.data.load` are told which epoch begins, and where in it; another
+            `tf.data.Dataset` is opened as often as it was in the epochs that were done, so that a `shuffle` with a seed
+            goes on.
         every: how often: "epoch", "500 steps", "10 minutes".
         delete: whether to remove the states when training has ended, so that the next `fit` begins anew. False: it
             then finds that nothing is left to do.
 
     Raises:
-        ValueError: if `every` makes no sense; in `fit`, if the states are of another network or optimizer, or a
-            variable is not finite.
+        ValueError: if `every` makes no sense; in `fit`, if the states are of another network or optimizer.
+        RuntimeError: in `fit`, if a variable is infinite or NaN when a state is due; those before are kept.
         Interrupted: in `fit`, a `KeyboardInterrupt`, after a signal.
         OSError: in `fit`, if a state cannot be written; those before are kept.
     """
@@ -81,10 +70,10 @@ class Resume(keras.callbacks.Callback):
         self.folder, self.every, self.delete = os.fspath(folder), every, checks.boolean("delete", delete)
         self._steps, self._seconds = _interval(every)
         self._others = keras.callbacks.CallbackList(list(callbacks))
-        self._epochs = getattr(data, "epochs", None)
+        self._data = data
         self._loaded: tuple[dict[str, np.ndarray], Any] | None = None
-        self._began, self._to_pass, self._signal = False, 0, 0
-        self._handlers: dict[int, Any] = {}
+        self._began, self._to_pass = False, 0
+        self._signals = Listener(self._in_fit)
 
     def set_params(self, params: dict[str, Any]) -> None:
         super().set_params(params)
@@ -102,7 +91,7 @@ class Resume(keras.callbacks.Callback):
             if self._loaded and isinstance(callback, keras.callbacks.CSVLogger):
                 callback.append = True
         self._others.on_train_begin(logs)
-        self._listen()
+        self._signals.start()
         self._epoch, self._batch, self._metrics = 0, 0, None
         self._saved_at, self._since = time.monotonic(), 0
         if self._loaded:
@@ -116,8 +105,7 @@ class Resume(keras.callbacks.Callback):
             begin_at(self.model, None)  # else the next `fit` would begin there as well
             self._take_history(loaded[1]["history"])
             self._batch = self._to_pass = loaded[1]["batch"]
-        if self._epochs is not None:
-            self._epochs.next, self._epochs.first = epoch, self._batch
+        self._begin_reading(epoch, again=bool(loaded))
         self._others.on_epoch_begin(epoch, logs)
         if self._to_pass:
             self._pass_over(loaded[0])
@@ -135,7 +123,7 @@ class Resume(keras.callbacks.Callback):
         self._others.on_train_batch_end(batch, logs)
         self._since += batch + 1 - self._batch
         self._batch = batch + 1
-        if self._signal or self._due():
+        if self._signals.heard or self._due():
             self._save()
         self._stop_if_asked()
 
@@ -148,7 +136,7 @@ class Resume(keras.callbacks.Callback):
 
     def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self._others.on_test_batch_end(batch, logs)
-        if self._signal:
+        if self._signals.heard:
             for callback in self._others.callbacks:
                 if isinstance(callback, keras.callbacks.SwapEMAWeights):
                     callback.on_test_end()  # the averages were in the place of the weights
@@ -167,10 +155,10 @@ class Resume(keras.callbacks.Callback):
             begin_at(self.model, None)
             self._take_history(loaded[1]["history"])
         self._others.on_train_end(logs)
-        self._ignore()
+        self._signals.stop()
         if self.delete:
             states.clear(self.folder)
-        elif not loaded:
+        elif not loaded and not any(isinstance(one, Pause) and one.reached for one in self._others.callbacks):
             self._epoch, self._batch, self._metrics = self._epoch + 1, 0, None
             self._save(ended=True)
 
@@ -193,7 +181,13 @@ class Resume(keras.callbacks.Callback):
             "callbacks": of_others,
             "history": packed([list(history.epoch), history.history] if history else [[], {}], "history", arrays),
         }
-        states.save(self.folder, self._epoch, self._batch, arrays, facts)
+        try:
+            states.save(self.folder, self._epoch, self._batch, arrays, facts)
+        except states.NotFinite as error:
+            paths = {f"{kind}{i}": path for kind in facts["paths"] for i, path in enumerate(facts["paths"][kind])}
+            where = f"after batch {self._batch} of epoch {self._epoch + 1}"
+            name = paths.get(error.name, error.name)
+            raise RuntimeError(f"{name} is infinite or NaN {where}; the states before are kept") from None
         self._saved_at, self._since = time.monotonic(), 0
 
     def _restore(self, arrays: dict[str, np.ndarray], facts: Any) -> None:
@@ -268,6 +262,14 @@ class Resume(keras.callbacks.Callback):
             restore_metrics()
         model.train_function = passing
 
+    def _begin_reading(self, epoch: int, again: bool) -> None:
+        epochs = getattr(self._data, "epochs", None)
+        if epochs is not None:
+            epochs.next, epochs.first = epoch, self._batch
+        elif again and hasattr(self._data, "element_spec"):
+            for _ in range(times_opened(self._data, epoch)):
+                iter(self._data)  # draws the seed of its order
+
     def _first_of_all(self) -> bool:
         return states.place(self.folder) is None
 
@@ -276,32 +278,8 @@ class Resume(keras.callbacks.Callback):
             return self._since >= self._steps
         return bool(self._seconds) and time.monotonic() - self._saved_at >= self._seconds
 
-    # Signals.
-
-    def _listen(self) -> None:
-        if threading.current_thread() is not threading.main_thread() or self._handlers:
-            return
-        for number in SIGNALS:
-            before = signal.getsignal(number)
-            if before != signal.SIG_IGN:  # as SIGHUP is under `nohup`
-                self._handlers[number] = before
-                signal.signal(number, self._heard)
-
-    def _ignore(self) -> None:
-        for number, before in self._handlers.items():
-            if signal.getsignal(number) == self._heard:
-                signal.signal(number, before)
-        self._handlers = {}
-
-    def _heard(self, number: int, frame: FrameType | None) -> None:
-        if self._signal or not self._in_fit(frame):  # an error may have ended `fit`, which tells callbacks nothing
-            self._ignore()
-            signal.raise_signal(number)
-            return
-        self._signal = number
-        say(f"{signal.Signals(number).name}: training ends after this batch, with its state saved; once more ends it.")
-
     def _in_fit(self, frame: FrameType | None) -> bool:
+        """An error may have ended `fit`, which tells callbacks nothing."""
         while frame is not None:
             if frame.f_code.co_name == "fit" and frame.f_locals.get("self") is self._model:
                 return True
@@ -309,9 +287,9 @@ class Resume(keras.callbacks.Callback):
         return False
 
     def _stop_if_asked(self) -> None:
-        if self._signal and not self._to_pass:
-            number, self._signal = self._signal, 0
-            self._ignore()
+        if self._signals.heard and not self._to_pass:
+            number, self._signals.heard = self._signals.heard, 0
+            self._signals.stop()
             raise Interrupted(number, self.folder)
 
 

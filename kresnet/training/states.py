@@ -23,6 +23,18 @@ KEPT = 2  # the last may be damaged, by a disk or by hand
 _FACTS = "facts.json"
 
 
+class NotFinite(RuntimeError):
+    """An array is infinite or NaN.
+
+    Attributes:
+        name: the array's.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is infinite or NaN")
+        self.name = name
+
+
 def save(folder: str | os.PathLike, epoch: int, batch: int, arrays: Mapping[str, np.ndarray], facts: Any) -> Path:
     """Writes a state, completely or not at all, and removes those before the last two.
 
@@ -37,13 +49,13 @@ def save(folder: str | os.PathLike, epoch: int, batch: int, arrays: Mapping[str,
         The path of the file.
 
     Raises:
-        ValueError: if a number is not finite: nothing is written.
+        NotFinite: if a number is infinite or NaN: nothing is written.
         OSError: if the disk is full or refuses: the states before are kept.
     """
     folder = Path(folder)
     wrong = next((name for name, array in arrays.items() if not _finite(array)), None)
     if wrong is not None:
-        raise ValueError(f"{wrong} is not finite after batch {batch} of epoch {epoch + 1}; the state is not saved")
+        raise NotFinite(wrong)
     path = folder / f"{epoch:06d}-{batch:09d}.npz"
     kinds = {name: array.dtype.name for name, array in arrays.items()}
     text = json.dumps({"facts": facts, "dtypes": kinds}).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,16 +14,17 @@ import keras
 import numpy as np
 
 from kresnet import checks
-from kresnet.data.loading import broken_image, ended, without_tuning
 from kresnet.graph.outputs import output_kind
+from kresnet.progress import say
 from kresnet.training import callbacks as own_callbacks
 from kresnet.training import inputs, losses, network, recipes, run, transfer
+from kresnet.training.phases import Phases
 from kresnet.training.recipe import Recipe
 
 
 def train(
-    model: keras.Model | str,
-    data: Any,
+    model: keras.Model | str | None = None,
+    data: Any = None,
     recipe: Recipe | str = recipes.QUICK,
     *,
     out: str | os.PathLike,
@@ -33,6 +35,7 @@ def train(
     freeze_epochs: int | None = None,
     layer_decay: float = 1.0,
     class_weight: Mapping[int, float] | str | None = None,
+    patience: int | None = None,
     precision: str | None = None,
     jit_compile: bool | str = "auto",
     seed: int = 0,
@@ -40,6 +43,9 @@ def train(
     deterministic: bool = False,
     on_error: str = "raise",
     data_dir: str | os.PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    checkpoint_every: str = "epoch",
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: bool = True,
     with_report: bool = True,
@@ -51,6 +57,9 @@ def train(
     `tensorboard/`, `best.keras`, `last.keras` and `report.html`. The saved networks know the names of their classes
     (`kresnet_config`) if the data do.
 
+    A run that is killed goes on with `resume=True` as if it had not been, bit for bit where the backend computes the
+    same in each process; see `kresnet.callbacks.Resume`. Until it has ended, its folder holds `state/` as well.
+
     Args:
         model: the registry key of a network, which is built here for the images, with the fields that the recipe sets;
             or a model of one input and one output, (batch, classes) probabilities, which is trained as it is.
@@ -60,7 +69,8 @@ def train(
             indices or shares, and are checked before each step; its images must be of the range that the network is
             made for (see `kresnet.any_range`).
         recipe: a recipe of `kresnet.recipes`, or its name, such as "bag-of-tricks".
-        out: the folder of the run. It must not hold a run already, except one that ended before its first epoch did.
+        out: the folder of the run. Without `resume` or `overwrite` it must not hold a run already, except one that
+            ended before its first epoch did.
         validation_data: a `tf.data.Dataset` to validate with. Default: the "validation" split of the source.
         weights: for a key: what to start from, as in the network's builder: "imagenet", a tag, "hf://..." or a file.
             Where its classes are others, the classifier is new.
@@ -74,6 +84,7 @@ def train(
             recipe's (Bao et al. 2022, arXiv:2106.08254, appendix).
         class_weight: by what to multiply the losses of each class: "balanced", by the inverse of its number of images,
             or a mapping from class indices to numbers of at least 0.
+        patience: after how many epochs without a better `val_accuracy` to end, at least 1. Default: never.
         precision: for a key: "float32", "mixed_bfloat16" or "mixed_float16" (the classifier stays in float32).
             Default: Keras's own policy.
         jit_compile: as in `model.compile`; "auto" compiles with XLA on a GPU, and always on JAX.
@@ -83,6 +94,12 @@ def train(
             gives the same weights, bit for bit. The setting stays on for the rest of the process.
         on_error: "raise" or "skip" an image that cannot be decoded; see `kresnet.data.load`.
         data_dir: where tensorflow-datasets keeps its datasets.
+        resume: whether to go on with the run in `out`, if it has not ended. The options must be those that it was begun
+            with; of a run of a key on a source's name, all may be left out. One that has ended gives its history, and
+            where there is none one begins.
+        overwrite: whether to remove the run in `out` first.
+        checkpoint_every: how often to save the state: "epoch", "500 steps", "10 minutes". SIGTERM, SIGINT (Ctrl-C) and
+            SIGHUP save it as well.
         callbacks: further Keras callbacks.
         verbose: whether to show progress and results.
         with_report: whether to write `report.html`.
@@ -95,9 +112,28 @@ def train(
 
     Raises:
         ValueError: if an argument makes no sense, the classes do not match, or an image cannot be decoded (the error
-            names it).
+            names it); or if a run in `out` has other options, which are named.
+        KeyboardInterrupt: after SIGTERM, SIGINT or SIGHUP, with the state saved; a `kresnet.callbacks.Interrupted`.
         RuntimeError: if the loss becomes NaN or infinite; the checkpoints of earlier epochs are kept.
     """
+    given = {name: value for name, value in locals().items() if name != "overrides"}
+    folder = Path(out)
+    checks.require(not (resume and overwrite), "Only one can be True", resume=resume, overwrite=overwrite)
+    if resume and run.is_run(folder) and not run.is_unfinished(folder):
+        history = run.history(folder)
+        say(f"{folder} has ended, after {len(history.epoch)} epochs: nothing is left to do")
+        return history
+    if resume and model is None and data is None:
+        parameters = inspect.signature(train).parameters
+        given = {name: value for name, value in given.items() if value is not parameters[name].default}
+        return train(**run.arguments(folder) | given | overrides)
+    going_on = resume and run.is_unfinished(folder)
+    checks.require(
+        resume or overwrite or not run.is_run(folder),
+        f"{folder} holds a run already: `resume=True` (--resume) goes on with it, `overwrite=True` (--overwrite) "
+        "begins anew",
+        out=str(out),
+    )
     base = recipes.get(recipe)
     source = str(data) if isinstance(data, str | os.PathLike) else None
     first = inputs.first_batch(data, "data") if source is None else None
@@ -106,8 +142,6 @@ def train(
     keras.utils.set_random_seed(seed)
     if deterministic:
         _use_deterministic_operations()
-    folder = Path(out)
-    checks.require(not run.is_run(folder), f"{folder} holds a run already", out=str(out))
 
     size, own_validation = network.image_size(model, recipe), validation_data is not None
     if isinstance(validation_data, tuple):  # arrays
@@ -117,12 +151,18 @@ def train(
         if "batch_size" not in overrides:
             batch_size = inputs.fitting_batch_size(source, batch_size, split_seed, data_dir)
         data, validation_data = inputs.loaded(source, recipe, size, batch_size, validation_data, options)
+    checks.require(
+        patience is None or validation_data is not None, "`patience` needs `validation_data`", patience=patience
+    )
     shape = (size, size, int(data.element_spec[0].shape[-1]))
     class_names = getattr(data, "class_names", None)
-    fields = {}
-    if isinstance(model, str):
-        fields = network.builder_arguments(model, recipe, model_fields)
-        model = network.build(model, recipe, shape, class_names, weights, precision, model_fields)
+    by_key, fields = isinstance(model, str), {}
+    if by_key:
+        fields, key = network.builder_arguments(model, recipe, model_fields), model
+        if going_on:
+            model = run.network(folder, precision)
+        else:
+            model = network.build(key, recipe, shape, class_names, weights, precision, model_fields)
     else:
         checks.require(not model_fields, "`model_fields` are for networks built by key", model_fields=model_fields)
         network.check(model, class_names, weights, precision)
@@ -145,7 +185,7 @@ def train(
     rates = transfer.layer_rates(model, layer_decay) if layer_decay != 1 else None
     network.describe(model, class_names, recipe.crop_fraction)
     config = {
-        "model": network.key_or_name(model),
+        "model": key if by_key else network.key_or_name(model),
         "model_fields": fields,
         "weights": str(weights) if weights else None,
         "data": source,
@@ -158,45 +198,70 @@ def train(
         "freeze": freeze,
         "freeze_epochs": freeze_epochs,
         "layer_decay": layer_decay,
+        "class_weight": dict(class_weight) if isinstance(class_weight, Mapping) else class_weight,
+        "patience": patience,
         "precision": precision or keras.config.dtype_policy().name,
         "jit_compile": jit_compile,
         "seed": seed,
         "split_seed": split_seed,
         "deterministic": deterministic,
         "on_error": on_error,
+        "data_dir": str(data_dir) if data_dir else None,
+        "checkpoint_every": checkpoint_every,
         "parameters": model.count_params(),
         "command": sys.argv,
     }
-    run.begin(folder, config)
+    if going_on:
+        run.require_the_same(folder, config)
+    else:
+        run.begin(folder, config, model if by_key else None)
     if verbose:
         images = getattr(data, "examples", steps * batch_size)
         sizes = f"{images} images of {max(2, classes)} classes, {steps} steps of {batch_size} an epoch, {epochs} epochs"
         print(f"{config['model']} on {sizes}; everything goes to {folder}/")
-    all_callbacks = [*_callbacks(recipe, data, batch_size, folder, verbose), *callbacks]
-    pause = [transfer.Pause(freeze_epochs)] if freeze_epochs else []
+    checkpoint = own_callbacks.Checkpoint(folder)
+    history = own_callbacks.HistoryFile(folder / run.HISTORY)
     from_logits = output_kind(model) == "logits"
-    compiled = {
-        "loss": recipe.loss(from_logits),
-        "metrics": losses.metrics(classes, from_logits),
-        "jit_compile": jit_compile,
-    }
-    optimizer = recipe.optimizer_for(steps, batch_size, rates)
-    model.compile(optimizer, **compiled)
-    with transfer.passing_over("on_train_end", all_callbacks, lambda: bool(pause and pause[0].reached)):
-        history = _fit(model, fed, epochs, [*all_callbacks, *pause], weighted)
-    if pause and pause[0].reached:
-        transfer.freeze(model, False)
-        before, optimizer = optimizer, recipe.optimizer_for(steps, batch_size, rates)
-        optimizer.build(model.trainable_variables)
-        optimizer.go_on_from(before)
-        model.compile(optimizer, **compiled)
-        with transfer.passing_over("on_train_begin", all_callbacks):
-            history = _fit(model, fed, epochs, all_callbacks, weighted, history)
+    Phases(
+        model=model,
+        compiled=lambda: {
+            "optimizer": recipe.optimizer_for(steps, batch_size, rates),
+            "loss": recipe.loss(from_logits),
+            "metrics": losses.metrics(classes, from_logits),
+            "jit_compile": jit_compile,
+        },
+        **fed,
+        epochs=epochs,
+        freeze_epochs=freeze_epochs,
+        callbacks=[
+            *recipe.callbacks(),  # first: the callbacks after it then see the averaged weights
+            keras.callbacks.TerminateOnNaN(raise_error=True),
+            own_callbacks.Meter(batch_size),
+            *([own_callbacks.Progress(batch_size)] if verbose else []),
+            checkpoint,
+            history,
+            keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
+            *([own_callbacks.stop_early(patience)] if patience is not None else []),
+            *callbacks,
+        ],
+        class_weight=weighted,
+        states=folder / run.STATE,
+        checkpoint_every=checkpoint_every,
+    ).fit()
+    model.history.epoch, model.history.history = history.epochs(), history.values()
     if with_report and validation_data is not None:
-        kept = next(one.best_epoch for one in all_callbacks if isinstance(one, own_callbacks.Checkpoint))
         files = None if own_validation else getattr(validation_data, "file_paths", None)
-        run.write_report(folder, validation_data, history.history, config, verbose, kept_epoch=kept, file_paths=files)
-    return history
+        run.write_report(
+            folder,
+            validation_data,
+            model.history.history,
+            config,
+            verbose,
+            kept_epoch=checkpoint.best_epoch,
+            file_paths=files,
+        )
+    run.finish(folder)
+    return model.history
 
 
 def _with_overrides(base: Recipe, overrides: dict[str, Any], first_labels: np.ndarray | None) -> tuple[Recipe, int]:
@@ -211,60 +276,6 @@ def _with_overrides(base: Recipe, overrides: dict[str, Any], first_labels: np.nd
     batch_size = checks.integer("batch_size", batch_size)
     recipe = base.replace(**{name: value for name, value in overrides.items() if name != "batch_size"})
     return (recipe.replace(batch_size=batch_size) if "learning_rate" in overrides else recipe), batch_size
-
-
-def _callbacks(
-    recipe: Recipe, data: Any, batch_size: int, folder: Path, verbose: bool
-) -> list[keras.callbacks.Callback]:
-    return [
-        *recipe.callbacks(),  # first: the callbacks after it then see the averaged weights
-        *([own_callbacks.DatasetEpoch(data)] if hasattr(data, "epochs") else []),
-        keras.callbacks.TerminateOnNaN(raise_error=True),
-        own_callbacks.Meter(batch_size),
-        *([own_callbacks.Progress(batch_size)] if verbose else []),
-        own_callbacks.Checkpoint(folder),
-        keras.callbacks.CSVLogger(folder / "history.csv"),
-        keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
-    ]
-
-
-def _fit(
-    model: keras.Model,
-    fed: dict[str, Any],
-    epochs: int,
-    callbacks: list[keras.callbacks.Callback],
-    class_weight: dict[int, float] | None,
-    so_far: keras.callbacks.History | None = None,
-) -> keras.callbacks.History:
-    """Calls `fit`, which goes on from an earlier history; what the data are refused for becomes a `ValueError`."""
-    if so_far is not None:
-        for logger in callbacks:
-            if isinstance(logger, keras.callbacks.CSVLogger):
-                logger.append = True
-    try:
-        history = model.fit(
-            without_tuning(fed["data"]),
-            validation_data=without_tuning(fed["validation_data"]),
-            epochs=epochs,
-            initial_epoch=len(so_far.epoch) if so_far else 0,
-            callbacks=callbacks,
-            class_weight=class_weight,
-            verbose=0,
-            shuffle=False,
-        )
-    except Exception as error:
-        refused = inputs.refused_labels(error) or broken_image(error)
-        if refused is None:
-            raise
-    else:
-        refused = None
-    if refused is not None:  # outside of `except`, so that this error does not keep that one, and with it the iterator
-        ended()
-        raise ValueError(refused)
-    if so_far is not None:
-        history.epoch[:0] = so_far.epoch
-        history.history = {name: so_far.history.get(name, []) + values for name, values in history.history.items()}
-    return history
 
 
 def _use_deterministic_operations() -> None:

@@ -88,6 +88,7 @@ def test_kills(tmp_path, uninterrupted):
     assert not tmp_path.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals(number, tmp_path, uninterrupted, capfd):
     before = signal.getsignal(number)
@@ -96,10 +97,11 @@ def test_signals(number, tmp_path, uninterrupted, capfd):
     assert interrupt.value.signal == number
     assert signal.getsignal(number) == before
     assert states.place(tmp_path) == (0, 5)
-    assert capfd.readouterr().err.count("training ends after this batch") == 1
+    assert capfd.readouterr().err == ""
     _same(_fit(tmp_path, At()), uninterrupted)
 
 
+@pytest.mark.slow
 def test_validation_is_interrupted(tmp_path, uninterrupted):
     class InValidation(keras.callbacks.Callback):
         def on_test_batch_end(self, batch, logs=None):
@@ -120,6 +122,7 @@ def test_validation_is_interrupted(tmp_path, uninterrupted):
         _fit(tmp_path, other)
 
 
+@pytest.mark.slow
 def test_damage(tmp_path, uninterrupted, capfd):
     with pytest.raises(RuntimeError, match="killed"):
         _fit(tmp_path, At(17))
@@ -133,6 +136,7 @@ def test_damage(tmp_path, uninterrupted, capfd):
     assert "after 7 batches" in said
 
 
+@pytest.mark.slow
 def test_another_network(tmp_path):
     with pytest.raises(RuntimeError, match="killed"):
         _fit(tmp_path, At(3), every="1 step")
@@ -153,7 +157,7 @@ def test_states(tmp_path):
     assert facts == {"batch": 3}
     assert found["b"].dtype == arrays["b"].dtype
     assert all((found[name] == arrays[name]).all() for name in arrays)
-    with pytest.raises(ValueError, match="a is not finite after batch 4 of epoch 4"):
+    with pytest.raises(states.NotFinite, match="a is infinite or NaN"):
         states.save(tmp_path, 3, 4, {"a": np.array([np.nan])}, {})
     assert states.place(tmp_path) == (3, 3)
     for path in tmp_path.iterdir():

@@ -63,6 +63,7 @@ def test_layers_models_within_and_what_is_no_part(tmp_path):
         kresnet.freeze(model, "stage4")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [optimizers.SGD, optimizers.AdamW, optimizers.Lamb, optimizers.RMSprop])
 def test_layer_decay_is_exact(make, tmp_path):
     """After one step each variable has moved by its rate's share of what it moves without."""
@@ -95,6 +96,7 @@ def test_layer_decay_is_exact(make, tmp_path):
             transfer.layer_rates(model, wrong)
 
 
+@pytest.mark.slow
 def test_a_saved_adamw_decays_what_it_decayed(tmp_path):
     model = tiny()
     model.compile(optimizers.AdamW(0.1, weight_decay=0.1, decay_norms_and_biases=False), "mse")
@@ -179,9 +181,9 @@ def test_callbacks_that_compare_epochs_go_on_across_the_seam(tmp_path, batches):
 
         spy = keras.callbacks.LambdaCallback(on_epoch_begin=remember)
         history = kresnet.train(
-            model, batches, "quick", validation_data=batches, epochs=5, batch_size=16, schedule="plateau", patience=9,
-            warmup_epochs=0, callbacks=[spy, stop, reduce], verbose=False, with_report=False, freeze="stage2",
-            **arguments,
+            model, batches, "quick", validation_data=batches, epochs=5, batch_size=16, schedule="plateau",
+            plateau_epochs=9, warmup_epochs=0, callbacks=[spy, stop, reduce], verbose=False, with_report=False,
+            freeze="stage2", **arguments,
         )  # fmt: skip
         assert history.epoch == [0, 1, 2]
         assert stop.stopped_epoch == 2
@@ -203,6 +205,7 @@ def test_callbacks_that_compare_epochs_go_on_across_the_seam(tmp_path, batches):
     assert not moved(whole, without[1][0])
 
 
+@pytest.mark.slow
 def test_training_leaves_frozen_what_is_and_stops_when_told(tmp_path, batches):
     model = tiny()
     kresnet.freeze(model, "stem")

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--batch-size", type=int, default=32, metavar="IMAGES")
     command.add_argument("--image-size", type=int, metavar="PIXELS", help="for a network of open size")
     _preprocessing_arguments(command)
-    command.add_argument("--split-seed", type=int, default=0, help="of the split, as in training (default: 0)")
+    command.add_argument("--split-seed", type=int, help="of what is held out (default: the run's own, else 0)")
     command.add_argument("--on-error", default="raise", help="for a broken image: raise (default) or skip")
     command.add_argument("--csv", metavar="FILE", help="write each image's classes and probabilities there")
     command.set_defaults(run=_evaluate)
@@ -305,7 +305,7 @@ def _export(options: argparse.Namespace) -> int:
     from kresnet.deploy import proof
     from kresnet.deploy.export import export
     from kresnet.inference import preprocessing
-    from kresnet.inference.predictors import predictor, run_config
+    from kresnet.inference.predictors import held_out_by, predictor
 
     found = predictor(options.model)
     if found.model is None:
@@ -317,7 +317,7 @@ def _export(options: argparse.Namespace) -> int:
         if size is None:
             raise ValueError(f"`--data` is for networks of a fixed size. Received: input_shape={found.image_shape}")
         wanted = preprocessing.wanted([found], size)
-        if split_seed := run_config(options.model).get("split_seed"):  # what the run held out
+        if split_seed := held_out_by(options.model):
             wanted["split_seed"] = split_seed
         settings["verify"] = load(options.data, "validation", size, **wanted)
         if options.quantize == "int8" and not options.quantize_aware:

@@ -18,7 +18,7 @@ from kresnet.evaluation.result import Evaluation
 from kresnet.graph.ranges import RangeCheck
 from kresnet.graph.rebuild import copy_weights
 from kresnet.inference import preprocessing
-from kresnet.inference.predictors import Predictor, predictor
+from kresnet.inference.predictors import Predictor, held_out_by, predictor
 from kresnet.progress import tracked
 
 CROPS = ("center", "ten", "full")
@@ -38,7 +38,7 @@ def evaluate(
     batch_size: int = 32,
     crop_fraction: float | None = None,
     interpolation: str | None = None,
-    split_seed: int = 0,
+    split_seed: int | None = None,
     on_error: str = "raise",
     data_dir: str | os.PathLike | None = None,
     verbose: bool = True,
@@ -60,7 +60,8 @@ def evaluate(
             (He et al. 2015, arXiv:1512.03385, section 3.4). The longer side is cropped to a multiple of 32. Default:
             the network's own size.
         image_size: height and width in pixels, for a network whose input size is open.
-        split, batch_size, split_seed, on_error, data_dir: as in `kresnet.data.load`.
+        split, batch_size, on_error, data_dir: as in `kresnet.data.load`.
+        split_seed: likewise. Default: the one by which the run that a network is of held images out; else 0.
         crop_fraction: of the central crop of a source's images, as in `kresnet.data.load`. Default: what the network
             says of itself (`kresnet_config`), such as what the authors of its weights evaluated it with; else that
             function's default.
@@ -73,13 +74,14 @@ def evaluate(
 
     Raises:
         ValueError: if an argument makes no sense, the classes do not match, an image cannot be decoded, or the networks
-            of an ensemble want their images cropped or resized differently and the argument is not given.
+            of an ensemble want their images cropped or resized differently, or held other images out, and the argument
+            is not given.
     """
     checks.choice("crops", crops, CROPS)
     checks.require(not scales or crops == "full", "`scales` are for crops='full'", scales=scales, crops=crops)
     predictors = [predictor(one) for one in (model if isinstance(model, list | tuple) else [model])]
     size = _common_size(predictors, image_size)
-    loading = {"split_seed": split_seed, "on_error": on_error, "data_dir": data_dir}
+    loading = {"split_seed": _split_seed(model, split_seed), "on_error": on_error, "data_dir": data_dir}
     is_source = isinstance(data, str | os.PathLike)
     checks.require(
         crop_fraction is None or (is_source and crops == "center"),
@@ -143,6 +145,16 @@ def evaluate(
         skipped = set(batches.skipped)
         files = tuple(file for file in files if file not in skipped)
     return dataclasses.replace(result, class_names=names, file_paths=files)
+
+
+def _split_seed(model: Any, given: int | None) -> int:
+    """Returns the seed of the split: what a run was trained on would be measured too well."""
+    if given is not None:
+        return given
+    models = model if isinstance(model, list | tuple) else [model]
+    seeds = {seed for one in models if (seed := held_out_by(one)) is not None}
+    checks.require(len(seeds) < 2, "These runs held out different images: give `split_seed`", split_seeds=sorted(seeds))
+    return seeds.pop() if seeds else 0
 
 
 def _check_batched(data: Any) -> None:

@@ -133,6 +133,14 @@ def run_config(path: str | os.PathLike) -> dict[str, Any]:
     return config
 
 
+def held_out_by(model: Any) -> int | None:
+    """Returns the split seed of the run that a path is of, its folder or a checkpoint in it; None for anything else."""
+    if not isinstance(model, str | os.PathLike):
+        return None
+    path = Path(model)
+    return run_config(path.parent if path.name in (BEST, LAST) else path).get("split_seed")
+
+
 def _exported(path: Path, kind: str) -> Predictor:
     """Returns what `export` wrote, or another program: with the description beside it, if there is one."""
     run, image_shape, labels = _EXPORTED[kind](path)

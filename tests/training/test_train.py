@@ -58,6 +58,22 @@ def test_best_is_the_best(run):
     assert last.accuracy() == pytest.approx(history.history["val_accuracy"][-1], abs=1e-6)
 
 
+@pytest.mark.slow
+def test_a_run_is_evaluated_on_what_it_held_out(tmp_path, run):
+    """Seed 0 would hold out other images, four fifths of which it was trained on."""
+    options = {"epochs": 1, "batch_size": 256, "split_seed": 7, "verbose": False, "with_report": False}
+    history = kresnet.train(tiny(), "digits", "quick", out=tmp_path / "run", **options)
+    held_out = [label for _, labels in data.load("digits", "validation", 16, 64, split_seed=7) for label in labels]
+    for model in (tmp_path / "run", tmp_path / "run" / "last.keras"):
+        found = kresnet.evaluate(model, "digits", verbose=False)
+        assert (found.labels == np.asarray(held_out)).all()
+        assert found.accuracy() == pytest.approx(history.history["val_accuracy"][-1], abs=1e-6)
+    with pytest.raises(
+        ValueError, match=r"held out different images: give `split_seed`. Received: split_seeds=\[0, 7\]"
+    ):
+        kresnet.evaluate([tmp_path / "run", run[0]], "digits", verbose=False)
+
+
 def test_a_network_given_as_a_model_learns_its_labels(run):
     folder, _ = run
     for name in ("best.keras", "last.keras"):

@@ -19,7 +19,16 @@ from kresnet.progress import bar
 from kresnet.training.resume import Resume
 from kresnet.training.signals import Interrupted
 
-__all__ = ["Checkpoint", "DatasetEpoch", "HistoryFile", "Interrupted", "Meter", "Progress", "Resume"]
+__all__ = [
+    "Checkpoint",
+    "DatasetEpoch",
+    "HistoryFile",
+    "Interrupted",
+    "Meter",
+    "PlainValidationLoss",
+    "Progress",
+    "Resume",
+]
 
 
 class DatasetEpoch(keras.callbacks.Callback):
@@ -143,6 +152,20 @@ class HistoryFile(keras.callbacks.Callback):
         """Returns the values of all epochs by their names, as `keras.callbacks.History` has them."""
         names = dict.fromkeys(name for row in self.rows for name in row if name != "epoch")
         return {name: [row[name] for row in self.rows if name in row] for name in names}
+
+
+class PlainValidationLoss(keras.callbacks.Callback):
+    """Lets `val_loss` be the cross-entropy that `kresnet.evaluate` gives of the same weights.
+
+    What a `kresnet.losses.Crossentropy` does to labels in training, smoothing and one decision for each class, is left
+    out in validation. Steps of training and of validation are compiled apart, each with what holds while it runs.
+    """
+
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        self.model.loss.plain = True
+
+    def on_test_end(self, logs: dict | None = None) -> None:
+        self.model.loss.plain = False
 
 
 class Progress(keras.callbacks.Callback):

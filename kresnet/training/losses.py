@@ -38,6 +38,10 @@ class Crossentropy(keras.losses.Loss):
         from_logits: whether predictions are logits, of a network without a softmax or sigmoid, and no probabilities.
         reduction, name: as in `keras.losses.Loss`.
 
+    Attributes:
+        plain: whether labels are left as they are, and probabilities are those of one decision, normalized to a sum of
+            1; as `kresnet.evaluate` does.
+
     Raises:
         ValueError: if `label_smoothing` is not in [0, 1), or `binary` is not a bool.
 
@@ -57,17 +61,22 @@ class Crossentropy(keras.losses.Loss):
         self.label_smoothing = checks.number("label_smoothing", label_smoothing, 0, 1, "a fraction in [0, 1)")
         self.binary = checks.boolean("binary", binary)
         self.from_logits = checks.boolean("from_logits", from_logits)
+        self.plain = False
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         classes = y_pred.shape[-1]
         labels = _soft_labels(y_true, classes)
         if classes == 1:
             say_of_two()
-        if self.binary:
+        decisions = self.binary and not self.plain
+        if decisions:
             labels = ops.cast(labels > 0.2, "float32")
-        labels = labels * (1 - self.label_smoothing) + self.label_smoothing / max(2, classes)
-        if self.binary or classes == 1:
+        if not self.plain:
+            labels = labels * (1 - self.label_smoothing) + self.label_smoothing / max(2, classes)
+        if decisions or classes == 1:
             return ops.mean(ops.binary_crossentropy(labels, y_pred, from_logits=self.from_logits), axis=-1)
+        if self.binary and not self.from_logits:  # a new tensor: of a sigmoid's, Keras would take the logits
+            y_pred = y_pred / ops.sum(y_pred, axis=-1, keepdims=True)
         return ops.categorical_crossentropy(labels, y_pred, from_logits=self.from_logits)
 
     def get_config(self) -> dict[str, Any]:

@@ -235,6 +235,7 @@ def train(
         freeze_epochs=freeze_epochs,
         callbacks=[
             *recipe.callbacks(),  # first: the callbacks after it then see the averaged weights
+            own_callbacks.PlainValidationLoss(),
             keras.callbacks.TerminateOnNaN(raise_error=True),
             own_callbacks.Meter(batch_size),
             *([own_callbacks.Progress(batch_size)] if verbose else []),

@@ -90,6 +90,18 @@ def test_a_run_is_not_overwritten(run):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.parametrize("fields", [{"label_smoothing": 0.2}, {"binary": True, "label_smoothing": 0.1}])
+def test_the_loss_of_validation_is_that_of_evaluation(fields, tmp_path):
+    model = tiny(classifier_activation="sigmoid" if "binary" in fields else "softmax")
+    options = {"epochs": 2, "batch_size": 128, "verbose": False, "with_report": False}
+    history = kresnet.train(model, "digits", "quick", out=tmp_path / "run", **options, **fields).history
+    last = kresnet.evaluate(tmp_path / "run" / "last.keras", "digits", verbose=False)
+    assert last.loss == pytest.approx(history["val_loss"][-1], rel=1e-4)
+    saved = keras.saving.load_model(tmp_path / "run" / "last.keras").loss
+    assert (saved.label_smoothing, saved.binary) == (fields["label_smoothing"], "binary" in fields)
+
+
 def test_predict(run, tmp_path):
     digits = data.load("digits", "validation", 16, 8)
     images, _ = next(iter(digits))

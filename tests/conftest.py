@@ -1,6 +1,7 @@
 import gc
 import os
 import shutil
+import signal
 
 import processes
 import pytest
@@ -8,6 +9,9 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # What XLA compiles here runs once or twice.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+# A shell's job in the background ignores Ctrl-C, and so would the tests of it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 gc.disable()  # until all is imported
 

@@ -27,6 +27,7 @@ NAMES = {
     "decode_predictions": "kresnet.weights.imagenet:decode_predictions",
     "list_models": "kresnet.models.registry:list_models",
     "list_weights": "kresnet.weights.pretrained:list_weights",
+    "on_devices": "kresnet.training.devices:on_devices",
     "predict": "kresnet.inference.predictors:predict",
     "preprocess_input": "kresnet.weights.imagenet:preprocess_input",
     "quantize_aware": "kresnet.deploy.quantize:quantize_aware",

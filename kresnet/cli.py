@@ -142,6 +142,15 @@ def _train_arguments(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--split-seed", type=int, help="of what is held out (default: 0)")
     command.add_argument("--deterministic", action="store_true", help="the same seed gives the same weights")
     command.add_argument("--on-error", help="for a broken image: raise (default) or skip")
+    command.add_argument("--devices", type=_value, metavar="N", help="of this machine; auto: all (default: one)")
+    command.add_argument("--sync-batch-norm", action="store_true", help="statistics of all devices' images")
+    command.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="of the first of several processes, under JAX; auto: as SLURM or Open MPI have it",
+    )
+    command.add_argument("--processes", type=int, metavar="N", help="how many there are")
+    command.add_argument("--process-id", type=int, metavar="I", help="the number of this one, from 0")
     command.set_defaults(run=_train)
 
 
@@ -236,11 +245,15 @@ def _cost(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from kresnet.training import hosts
     from kresnet.training.train import train
 
     settings = {name: value for name, value in vars(options).items() if name not in ("run", "set", "fields")}
     if not settings.get("resume") and not {"model", "data"} <= settings.keys():
         raise ValueError(f"`KEY` and `--data` are needed. Received: {', '.join(settings) or 'nothing'}")
+    job = {name: settings.pop(name) for name in ("coordinator", "processes", "process_id") if name in settings}
+    if job:
+        hosts.join(**{"coordinator": None} | job)
     fields = {"model_fields": _fields(options.fields)} if options.fields else {}
     train(**settings, **fields, **_fields(options.set))
     print(f"{options.out}/ holds best.keras, last.keras, history.csv, report.html, config.json, tensorboard/")

@@ -4,7 +4,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kresnet.data.loading import Epochs, load, without_tuning
+    from kresnet.data.loading import load, without_tuning
+    from kresnet.data.order import Epochs
 
 __all__ = ["Epochs", "load", "without_tuning"]
 

@@ -13,30 +13,9 @@ import numpy as np
 from kresnet import checks
 from kresnet.data import augment as augmentation
 from kresnet.data import images, sources
-
-# Size of the shuffle buffer of a stream, in encoded images of about 100 KB each.
-SHUFFLE_BUFFER = 10_000
+from kresnet.data.order import Epochs, Share, records, unwanted
 
 _log = logging.getLogger("kresnet")
-
-
-class Epochs:
-    """Counts the epochs of a dataset. All its random draws depend on the count.
-
-    Attributes:
-        next: the number of the next epoch, from 0. Assign it to repeat an epoch or to resume.
-        first: the first batch of the next epoch that is wanted, from 0. Those before it come all the same, so that an
-            epoch keeps its length, but as zeros where that saves decoding their images.
-    """
-
-    def __init__(self) -> None:
-        self.next, self.first = 0, 0
-
-    def begin(self) -> np.ndarray:
-        """Returns the number of the epoch that begins, and its first batch that is wanted; counts the epoch."""
-        begun = np.array([self.next, self.first])
-        self.next, self.first = self.next + 1, 0
-        return begun
 
 
 def load(
@@ -60,6 +39,7 @@ def load(
     on_error: str = "raise",
     pixel_limit: int = images.PIXEL_LIMIT,
     data_dir: str | os.PathLike | None = None,
+    shard: tuple[int, int] = (0, 1),
 ) -> Any:
     """Loads labelled images.
 
@@ -100,6 +80,8 @@ def load(
             a warning that names it, in the log "kresnet".
         pixel_limit: images of more pixels than this are refused before they are decoded, and treated by `on_error`.
         data_dir: where tensorflow-datasets keeps its datasets.
+        shard: (this process's number from 0, how many there are): each reads its share of each batch, so that all of
+            them together read what one would; MixUp and CutMix mix within a share.
 
     Returns:
         A `tf.data.Dataset` of (images, labels): uint8 pixels (batch, height, width, channels), 0 to 255, and int64
@@ -129,10 +111,16 @@ def load(
     found = sources.find(source, split, seed=split_seed, validation_split=validation_split, data_dir=data_dir)
     shuffle = split == "train" if shuffle is None else checks.boolean("shuffle", shuffle)
     drop_remainder = shuffle if drop_remainder is None else checks.boolean("drop_remainder", drop_remainder)
-    batches = found.count // batch_size if drop_remainder else -(-found.count // batch_size)
+    whole, rest = divmod(found.count, batch_size)
     checks.require(
-        batches > 0, f"{found.name}: {found.count} images do not fill a batch", batch_size=batch_size, split=split
+        whole > 0 or not drop_remainder,
+        f"{found.name}: {found.count} images do not fill a batch",
+        batch_size=batch_size,
+        split=split,
     )
+    checks.require(batch_size % shard[1] == 0, f"A batch must divide among {shard[1]} processes", batch_size=batch_size)
+    share = batch_size // shard[1]
+    of_rest = 0 if drop_remainder else min(max(rest - shard[0] * share, 0), share)
 
     epochs, skipped = Epochs(), []
     read = _reader(found, policy, image_size, on_error, pixel_limit, skipped)
@@ -147,11 +135,12 @@ def load(
         return tf.ensure_shape(augmentation.to_uint8(image), shape), label, key, ok
 
     jumps = on_error == "raise" and not found.stream  # else only reading tells which image begins a batch
-    data = _records(found, epochs, shuffle, repeats, seed, batch_size if jumps else 0)
+    own = found.count if shard[1] == 1 else whole * share + of_rest
+    data = records(found, epochs, shuffle, repeats, seed, Share(shard[0] * share, share, batch_size, own), jumps)
     data = data.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if on_error == "skip":
         data = data.filter(lambda image, label, key, ok: ok)
-    data = data.batch(batch_size, drop_remainder, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    data = data.batch(share, drop_remainder, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if mixup or cutmix:
         mix, classes = augmentation.mixer(mixup, cutmix), len(found.class_names)
 
@@ -162,9 +151,9 @@ def load(
     else:
         data = data.map(lambda image, label, key, ok: (image, label))
     if jumps:
-        data = _unwanted(epochs, data.element_spec, batch_size).concatenate(data)
+        data = unwanted(epochs, data.element_spec, share).concatenate(data)
     if on_error == "raise":  # with "skip" the number of batches is not known in advance
-        data = data.apply(tf.data.experimental.assert_cardinality(batches))
+        data = data.apply(tf.data.experimental.assert_cardinality(whole + (of_rest > 0)))
     data = without_tuning(data.prefetch(tf.data.AUTOTUNE))
     data.class_names, data.examples, data.epochs, data.skipped = found.class_names, found.count, epochs, skipped
     data.labels, data.file_paths, data.left_out = found.labels, found.file_paths, found.left_out
@@ -187,58 +176,6 @@ def without_tuning(dataset: Any) -> Any:
     options.autotune.enabled = False
     options.autotune.initial_parallelism = os.cpu_count()
     return dataset.with_options(options)
-
-
-def _unwanted(epochs: Epochs, spec: Any, batch_size: int) -> Any:
-    """Returns a dataset of zeros, as many batches as the next epoch's first that is wanted comes after."""
-    import tensorflow as tf
-
-    def zeros(first: Any) -> Any:
-        shapes = tf.nest.map_structure(lambda s: [batch_size if size is None else size for size in s.shape], spec)
-        batch = tuple(tf.zeros(shape, s.dtype) for shape, s in zip(shapes, spec, strict=True))
-        return tf.data.Dataset.from_tensors(batch).repeat(first)
-
-    start = tf.data.Dataset.range(1).map(lambda _: tf.numpy_function(lambda: np.int64(epochs.first), [], tf.int64))
-    return start.flat_map(lambda first: zeros(tf.ensure_shape(first, [])))
-
-
-def _records(source: sources.Source, epochs: Epochs, shuffle: bool, repeats: int, seed: int, batch_size: int) -> Any:
-    """Returns a dataset of (epoch, draw, record, label), one epoch long, from the first batch that is wanted on.
-
-    `draw` numbers the random draws of an epoch: the k-th repeat of image i, from 0, has the number i + k * count.
-    """
-    import tensorflow as tf
-
-    start = tf.data.Dataset.range(1).map(lambda _: tf.ensure_shape(tf.numpy_function(epochs.begin, [], tf.int64), [2]))
-    if source.stream:
-
-        def streamed(begun: Any) -> Any:
-            epoch = begun[0]
-            data = source.stream().enumerate()
-            if shuffle:
-                # The graph's seed must not be 0: TensorFlow would then compare the other seed, a tensor, in Python.
-                tf.compat.v1.set_random_seed(seed + 1)
-                data = data.shuffle(min(source.count, SHUFFLE_BUFFER), seed=epoch)
-            draws = tf.data.Dataset.range(0, repeats * source.count, source.count)
-            data = data.flat_map(lambda i, example: draws.map(lambda draw: (epoch, i + draw, *example)))
-            return data.take(source.count)
-
-        return start.flat_map(streamed)
-
-    def draws(begun: Any) -> Any:
-        epoch, first = begun[0], begun[1]
-        key = tf.stack([tf.constant(seed, tf.int64), epoch])
-
-        def draw(position: Any) -> Any:
-            i = position // repeats
-            i = tf.random.experimental.index_shuffle(i, key, source.count - 1) if shuffle else i
-            return epoch, i, i + position % repeats * source.count
-
-        return tf.data.Dataset.range(first * batch_size, source.count).map(draw)
-
-    records = tf.constant(source.paths) if source.paths is not None else tf.constant(source.pixels)
-    labels = tf.constant(source.labels)
-    return start.flat_map(draws).map(lambda epoch, i, draw: (epoch, draw, tf.gather(records, i), tf.gather(labels, i)))
 
 
 def _reader(

@@ -16,6 +16,7 @@ import numpy as np
 from kresnet import checks, files
 from kresnet.data import images as images_
 from kresnet.evaluation import drawings
+from kresnet.graph.devices import forward
 from kresnet.graph.network import description
 from kresnet.graph.replacing import replaced
 from kresnet.graph.trace import Call, Trace, functional, last_operation, producer, trace
@@ -63,7 +64,7 @@ def class_activation_maps(model: keras.Model, images: Any, classes: Any) -> np.n
         f"`classes` must be (n, k) indices below {kernel.shape[1]} for n = {len(images)} images",
         classes=classes.tolist(),
     )
-    maps = keras.Model(model.inputs, features).predict_on_batch(images).astype("float32")
+    maps = forward(keras.Model(model.inputs, features))(images).astype("float32")
     return _evidence(maps, kernel[:, classes])
 
 

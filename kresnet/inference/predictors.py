@@ -15,6 +15,7 @@ import numpy as np
 from kresnet import checks
 from kresnet.data import augment, folders, images
 from kresnet.files import replacing_csv
+from kresnet.graph import devices
 from kresnet.graph.inputs import input_range
 from kresnet.graph.network import description
 from kresnet.graph.outputs import output_kind, say_of_two
@@ -51,12 +52,12 @@ class Predictor:
     input_range: tuple[float, float] | None = None
 
 
-def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
+def predictor(model: keras.Model | Predictor | str | os.PathLike) -> Predictor:
     """Makes a predictor from a network, in whatever form it is stored.
 
     Args:
         model: a Keras model, or the path of a `.keras`, `.tflite` or `.onnx` file, or of the folder of a run or of a
-            SavedModel.
+            SavedModel; or a predictor, which is returned as it is.
 
     Returns:
         A predictor whose class names come from the run's options if they are there, else from the description that the
@@ -67,11 +68,13 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
         ValueError: if there is no such file, or it is none of these or damaged.
         ImportError: if the packages of `kresnet[onnx]` are missing, for an `.onnx`.
     """
+    if isinstance(model, Predictor):
+        return model
     if isinstance(model, keras.Model):
         told = description(model)
         names = told.get("labels")
         return Predictor(
-            _probabilities(model.predict_on_batch, output_kind(model)),
+            _probabilities(devices.forward(model), output_kind(model)),
             tuple(model.input_shape[1:]),
             tuple(names) if names else None,
             model.name,

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 from keras import ops
+
+_across_devices = False
+
+
+@contextlib.contextmanager
+def statistics_across_devices(wanted: bool = True) -> Iterator[None]:
+    """While it is open, norms that are traced take the statistics of all devices' images under TensorFlow.
+
+    Each device's norm takes those of its own share otherwise. Under JAX they are always those of the whole batch.
+    """
+    global _across_devices
+    before, _across_devices = _across_devices, wanted
+    try:
+        yield
+    finally:
+        _across_devices = before
 
 
 @keras.saving.register_keras_serializable(package="kresnet")
@@ -29,7 +47,12 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         one_pass = keras.backend.backend() == "jax" and mask is None and not (self.renorm or self.synchronized)
         if not (training and self.trainable and one_pass):
-            return super().call(inputs, training=training, mask=mask)
+            synchronized = self.synchronized
+            self.synchronized = synchronized or _across_devices  # only here: it is no property of the network
+            try:
+                return super().call(inputs, training=training, mask=mask)
+            finally:
+                self.synchronized = synchronized
         wide = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
         mean, variance = self._statistics(wide)
         for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):

@@ -45,10 +45,15 @@ def first_batch(dataset: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(batch[0]), np.asarray(batch[1])
 
 
-def fitting_batch_size(source: str, batch_size: int, split_seed: int, data_dir: str | os.PathLike | None) -> int:
-    """Returns a recipe's batch size, halved until an epoch has `STEPS` steps, or a batch `FEWEST` images; says so."""
+def fitting_batch_size(
+    source: str, batch_size: int, split_seed: int, data_dir: str | os.PathLike | None, devices: int = 1
+) -> int:
+    """Returns a recipe's batch size, halved until an epoch has `STEPS` steps, or a batch `FEWEST` images; says so.
+
+    It divides among as many devices as the recipe's does.
+    """
     count, wanted = sources.find(source, "train", seed=split_seed, data_dir=data_dir).count, batch_size
-    while batch_size >= 2 * FEWEST and count // batch_size < STEPS:
+    while batch_size >= 2 * FEWEST and count // batch_size < STEPS and batch_size // 2 % devices == 0:
         batch_size //= 2
     if batch_size < wanted:
         say(f"Batches of {batch_size} images and not of {wanted}, with {count} to train on; the learning rate follows.")

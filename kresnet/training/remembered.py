@@ -17,6 +17,11 @@ _REMEMBERED: dict[type, tuple[str, ...]] = {
 }
 
 
+def remembers(callback: keras.callbacks.Callback) -> bool:
+    """Tells whether a callback has a state from epoch to epoch."""
+    return hasattr(callback, "get_state") or isinstance(callback, tuple(_REMEMBERED))
+
+
 def state_of(callback: keras.callbacks.Callback) -> Any:
     """Returns what a callback remembers: what its `get_state()` says, or attributes of Keras's; else None."""
     if hasattr(callback, "get_state"):
@@ -28,13 +33,17 @@ def state_of(callback: keras.callbacks.Callback) -> Any:
 
 
 def give_state(callback: keras.callbacks.Callback, state: Any) -> None:
-    """Lets a callback remember what `state_of` returned; says so if it cannot."""
+    """Lets a callback remember what `state_of` returned."""
     if hasattr(callback, "set_state"):
         callback.set_state(state)
-    elif state is not None:
-        for name, value in state.items():
-            setattr(callback, name, value)
-    elif not type(callback).__module__.startswith(("keras.", "kresnet.")):  # these need no more than one epoch's
+        return
+    for name, value in state.items():
+        setattr(callback, name, value)
+
+
+def say_of_loss(callback: keras.callbacks.Callback) -> None:
+    """Says of a callback without a state, unless it is Keras's or ours, that what it remembers is lost."""
+    if not type(callback).__module__.startswith(("keras.", "kresnet.")):  # these need no more than one epoch's
         say(f"{type(callback).__name__} has no `get_state` and `set_state`: what it remembers begins anew.")
 
 

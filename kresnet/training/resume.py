@@ -15,12 +15,13 @@ import numpy as np
 from kresnet import checks
 from kresnet.graph.trainer import begin_at, build_metrics, times_opened
 from kresnet.progress import say
-from kresnet.training import states
-from kresnet.training.remembered import give_state, packed, state_of, unpacked
+from kresnet.training import hosts, states
+from kresnet.training.remembered import give_state, packed, remembers, say_of_loss, state_of, unpacked
 from kresnet.training.signals import Interrupted, Listener
 from kresnet.training.transfer import Pause
 
 _EVERY = re.compile(r"(\d+(?:\.\d+)?) *(step|second|minute|hour)s?")
+_AGREE = 8  # batches after which several processes ask each other
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 
 
@@ -87,6 +88,7 @@ class Resume(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._loaded = None if self._began else states.newest(self.folder)
+        hosts.wait("states are read")
         for callback in self._others.callbacks:
             if self._loaded and isinstance(callback, keras.callbacks.CSVLogger):
                 callback.append = True
@@ -111,7 +113,7 @@ class Resume(keras.callbacks.Callback):
             self._pass_over(loaded[0])
         elif not loaded and (self._due() or self.every == "epoch" or self._first_of_all()):
             self._save()
-        self._stop_if_asked()
+        self._stop(self._asked())
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         if not self._to_pass:
@@ -123,9 +125,10 @@ class Resume(keras.callbacks.Callback):
         self._others.on_train_batch_end(batch, logs)
         self._since += batch + 1 - self._batch
         self._batch = batch + 1
-        if self._signals.heard or self._due():
+        asked = self._asked()
+        if asked or self._due():
             self._save()
-        self._stop_if_asked()
+        self._stop(asked)
 
     def on_test_begin(self, logs: dict | None = None) -> None:
         self._metrics = _values("metrics", self.model.metrics_variables)  # `evaluate` resets them
@@ -141,7 +144,7 @@ class Resume(keras.callbacks.Callback):
                 if isinstance(callback, keras.callbacks.SwapEMAWeights):
                     callback.on_test_end()  # the averages were in the place of the weights
             self._save()
-        self._stop_if_asked()
+        self._stop(self._signals.heard)
 
     def on_test_end(self, logs: dict | None = None) -> None:
         self._others.on_test_end(logs)
@@ -156,7 +159,7 @@ class Resume(keras.callbacks.Callback):
             self._take_history(loaded[1]["history"])
         self._others.on_train_end(logs)
         self._signals.stop()
-        if self.delete:
+        if self.delete and not hosts.index():
             states.clear(self.folder)
         elif not loaded and not any(isinstance(one, Pause) and one.reached for one in self._others.callbacks):
             self._epoch, self._batch, self._metrics = self._epoch + 1, 0, None
@@ -165,11 +168,14 @@ class Resume(keras.callbacks.Callback):
     # States.
 
     def _save(self, ended: bool = False) -> None:
+        self._saved_at, self._since = time.monotonic(), 0
+        if hosts.index():
+            return  # the first process's weights are everyone's
         model = self.model
         metrics = self._metrics or _values("metrics", model.metrics_variables)
         arrays = _values("model", model.variables) | _values("optimizer", model.optimizer.variables) | metrics
         of_others = []
-        for number, callback in enumerate(self._others.callbacks):
+        for number, callback in enumerate(filter(remembers, self._others.callbacks)):
             state = state_of(callback)
             of_others.append([type(callback).__name__, packed(state, f"callback{number}", arrays)])
         history = getattr(model, "history", None)
@@ -188,7 +194,6 @@ class Resume(keras.callbacks.Callback):
             where = f"after batch {self._batch} of epoch {self._epoch + 1}"
             name = paths.get(error.name, error.name)
             raise RuntimeError(f"{name} is infinite or NaN {where}; the states before are kept") from None
-        self._saved_at, self._since = time.monotonic(), 0
 
     def _restore(self, arrays: dict[str, np.ndarray], facts: Any) -> None:
         model = self.model
@@ -198,14 +203,18 @@ class Resume(keras.callbacks.Callback):
             self._check(kind, variables, arrays, facts["paths"][kind])
         for kind, variables in (("model", model.variables), ("optimizer", model.optimizer.variables)):
             self._assign(variables, kind, arrays)
-        names = [type(callback).__name__ for callback in self._others.callbacks]
+        remembering = [callback for callback in self._others.callbacks if remembers(callback)]
+        names = [type(callback).__name__ for callback in remembering]
         checks.require(
             names == [name for name, _ in facts["callbacks"]],
             f"The states in {self.folder} are of other callbacks: {', '.join(name for name, _ in facts['callbacks'])}",
             callbacks=names,
         )
-        for callback, (_, saved) in zip(self._others.callbacks, facts["callbacks"], strict=True):
+        for callback, (_, saved) in zip(remembering, facts["callbacks"], strict=True):
             give_state(callback, unpacked(saved, arrays))
+        for callback in self._others.callbacks:
+            if callback not in remembering:
+                say_of_loss(callback)
         begin_at(model, self.params["epochs"] if facts["ended"] else facts["epoch"])
         facts["history"] = unpacked(facts["history"], arrays)
         if not facts["ended"]:
@@ -286,9 +295,15 @@ class Resume(keras.callbacks.Callback):
             frame = frame.f_back
         return False
 
-    def _stop_if_asked(self) -> None:
-        if self._signals.heard and not self._to_pass:
-            number, self._signals.heard = self._signals.heard, 0
+    def _asked(self) -> int:
+        """Returns the signal to end by; 0: none. Several processes end after the same batch."""
+        if hosts.count() == 1:
+            return self._signals.heard
+        return hosts.largest(self._signals.heard) if self._batch % _AGREE == 0 else 0
+
+    def _stop(self, number: int) -> None:
+        if number and not self._to_pass:
+            self._signals.heard = 0
             self._signals.stop()
             raise Interrupted(number, self.folder)
 

@@ -80,7 +80,7 @@ def newest(folder: str | os.PathLike) -> tuple[dict[str, np.ndarray], Any] | Non
             say(f"{path} is damaged, and is passed over: {str(error).splitlines()[0] if str(error) else error!r}")
             continue
         for other in damaged:
-            other.unlink()
+            other.unlink(missing_ok=True)
         return found
     return None
 

@@ -15,11 +15,14 @@ import numpy as np
 
 from kresnet import checks
 from kresnet.graph.outputs import output_kind
+from kresnet.layers.normalization import statistics_across_devices
 from kresnet.progress import say
 from kresnet.training import callbacks as own_callbacks
-from kresnet.training import inputs, losses, network, recipes, run, transfer
+from kresnet.training import devices as device_choice
+from kresnet.training import hosts, inputs, losses, network, recipes, run, transfer
 from kresnet.training.phases import Phases
 from kresnet.training.recipe import Recipe
+from kresnet.training.validation import Validation
 
 
 def train(
@@ -46,6 +49,8 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     checkpoint_every: str = "epoch",
+    devices: int | str | None = None,
+    sync_batch_norm: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: bool = True,
     with_report: bool = True,
@@ -100,6 +105,10 @@ def train(
         overwrite: whether to remove the run in `out` first.
         checkpoint_every: how often to save the state: "epoch", "500 steps", "10 minutes". SIGTERM, SIGINT (Ctrl-C) and
             SIGHUP save it as well.
+        devices: how many of this machine's devices to train on, each on a share of a batch; "auto": all; under
+            TensorFlow or JAX. Default: those that the model was built on (see `kresnet.on_devices`), or one.
+        sync_batch_norm: whether batch norms take the statistics of all devices' images, and not each those of its own,
+            under TensorFlow; under JAX they always do.
         callbacks: further Keras callbacks.
         verbose: whether to show progress and results.
         with_report: whether to write `report.html`.
@@ -127,7 +136,8 @@ def train(
         parameters = inspect.signature(train).parameters
         given = {name: value for name, value in given.items() if value is not parameters[name].default}
         return train(**run.arguments(folder) | given | overrides)
-    going_on = resume and run.is_unfinished(folder)
+    on = device_choice.chosen(devices, model)
+    going_on, writes = resume and run.is_unfinished(folder), hosts.index() == 0
     checks.require(
         resume or overwrite or not run.is_run(folder),
         f"{folder} holds a run already: `resume=True` (--resume) goes on with it, `overwrite=True` (--overwrite) "
@@ -146,11 +156,20 @@ def train(
     size, own_validation = network.image_size(model, recipe), validation_data is not None
     if isinstance(validation_data, tuple):  # arrays
         validation_data = inputs.batched(validation_data, batch_size)
+    several = hosts.count() > 1
+    checks.require(
+        not several or (source is not None and not own_validation and on_error == "raise"),
+        'Several processes need a source\'s name as `data`, and on_error="raise"',
+        data=data if source is None else source,
+        on_error=on_error,
+    )
     if source is not None:
         options = {"seed": seed, "split_seed": split_seed, "on_error": on_error, "data_dir": data_dir}
         if "batch_size" not in overrides:
-            batch_size = inputs.fitting_batch_size(source, batch_size, split_seed, data_dir)
+            batch_size = inputs.fitting_batch_size(source, batch_size, split_seed, data_dir, on.count)
+        options |= {"shard": (hosts.index(), hosts.count())}
         data, validation_data = inputs.loaded(source, recipe, size, batch_size, validation_data, options)
+    device_choice.check(on.count, batch_size, data, recipe)
     checks.require(
         patience is None or validation_data is not None, "`patience` needs `validation_data`", patience=patience
     )
@@ -159,10 +178,11 @@ def train(
     by_key, fields = isinstance(model, str), {}
     if by_key:
         fields, key = network.builder_arguments(model, recipe, model_fields), model
-        if going_on:
-            model = run.network(folder, precision)
-        else:
-            model = network.build(key, recipe, shape, class_names, weights, precision, model_fields)
+        with on.scope():
+            if going_on:
+                model = run.network(folder, precision)
+            else:
+                model = network.build(key, recipe, shape, class_names, weights, precision, model_fields)
     else:
         checks.require(not model_fields, "`model_fields` are for networks built by key", model_fields=model_fields)
         network.check(model, class_names, weights, precision)
@@ -208,21 +228,43 @@ def train(
         "on_error": on_error,
         "data_dir": str(data_dir) if data_dir else None,
         "checkpoint_every": checkpoint_every,
+        "devices": devices,
+        "sync_batch_norm": sync_batch_norm,
         "parameters": model.count_params(),
         "command": sys.argv,
     }
     if going_on:
         run.require_the_same(folder, config)
-    else:
+    hosts.wait("the folder is looked at")
+    if writes and not going_on:
         run.begin(folder, config, model if by_key else None)
+    hosts.wait("the run has begun")
+    checks.require(run.is_unfinished(folder), "All processes must see the same folder", out=str(out))
+    verbose = verbose and writes
     if verbose:
         images = getattr(data, "examples", steps * batch_size)
         sizes = f"{images} images of {max(2, classes)} classes, {steps} steps of {batch_size} an epoch, {epochs} epochs"
-        print(f"{config['model']} on {sizes}; everything goes to {folder}/")
+        places = f" on {on.count} devices" if on.count > 1 else ""
+        print(f"{config['model']} on {sizes}{places}; everything goes to {folder}/")
     checkpoint = own_callbacks.Checkpoint(folder)
     history = own_callbacks.HistoryFile(folder / run.HISTORY)
     from_logits = output_kind(model) == "logits"
-    Phases(
+    each_epoch = [
+        *recipe.callbacks(),  # first: the callbacks after it then see the averaged weights
+        own_callbacks.PlainValidationLoss(),
+        keras.callbacks.TerminateOnNaN(raise_error=True),
+        own_callbacks.Meter(batch_size),
+        *([own_callbacks.Progress(batch_size)] if verbose else []),
+        hosts.on_first(checkpoint),
+        hosts.on_first(history),
+        hosts.on_first(keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False)),
+        *([own_callbacks.stop_early(patience)] if patience is not None else []),
+        *callbacks,
+    ]
+    if on.count > 1 and validation_data is not None:  # behind what puts the averaged weights in
+        each_epoch.insert(int(recipe.ema is not None), Validation(fed["validation_data"]))
+        fed["validation_data"] = None
+    phases = Phases(
         model=model,
         compiled=lambda: {
             "optimizer": recipe.optimizer_for(steps, batch_size, rates),
@@ -233,34 +275,28 @@ def train(
         **fed,
         epochs=epochs,
         freeze_epochs=freeze_epochs,
-        callbacks=[
-            *recipe.callbacks(),  # first: the callbacks after it then see the averaged weights
-            own_callbacks.PlainValidationLoss(),
-            keras.callbacks.TerminateOnNaN(raise_error=True),
-            own_callbacks.Meter(batch_size),
-            *([own_callbacks.Progress(batch_size)] if verbose else []),
-            checkpoint,
-            history,
-            keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
-            *([own_callbacks.stop_early(patience)] if patience is not None else []),
-            *callbacks,
-        ],
+        callbacks=each_epoch,
         class_weight=weighted,
         states=folder / run.STATE,
         checkpoint_every=checkpoint_every,
-    ).fit()
+    )
+    with on.scope(), statistics_across_devices(sync_batch_norm), hosts.naming_a_lost_one():
+        phases.fit()
+    if not writes:
+        return model.history
     model.history.epoch, model.history.history = history.epochs(), history.values()
     if with_report and validation_data is not None:
         files = None if own_validation else getattr(validation_data, "file_paths", None)
-        run.write_report(
-            folder,
-            validation_data,
-            model.history.history,
-            config,
-            verbose,
-            kept_epoch=checkpoint.best_epoch,
-            file_paths=files,
-        )
+        with on.own():
+            run.write_report(
+                folder,
+                validation_data,
+                model.history.history,
+                config,
+                verbose,
+                kept_epoch=checkpoint.best_epoch,
+                file_paths=files,
+            )
     run.finish(folder)
     return model.history
 

@@ -256,7 +256,8 @@ def _train(options: argparse.Namespace) -> int:
         hosts.join(**{"coordinator": None} | job)
     fields = {"model_fields": _fields(options.fields)} if options.fields else {}
     train(**settings, **fields, **_fields(options.set))
-    print(f"{options.out}/ holds best.keras, last.keras, history.csv, report.html, config.json, tensorboard/")
+    if hosts.index() == 0:
+        print(f"{options.out}/ holds best.keras, last.keras, history.csv, report.html, config.json, tensorboard/")
     return 0
 
 

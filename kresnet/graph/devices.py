@@ -22,8 +22,7 @@ def forward(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     """Returns a function from images to outputs, (n, ...), which each device computes a share of.
 
     Keras's `predict_on_batch` computes all of them on each device of TensorFlow's, and wants numbers that divide on
-    JAX's. Where the devices are those of several processes, each gives its own images, as many as the others, and gets
-    its own outputs.
+    JAX's. Where the devices are those of several processes, each computes by itself.
     """
     if devices_of(model) == 1:
         return model.predict_on_batch
@@ -54,20 +53,23 @@ def _mirrored(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
 def _sharded(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     import jax
 
-    mesh = model.variables[0].value.sharding.mesh
-    along_batch = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(mesh.axis_names[0]))
-    count = sum(device.process_index == jax.process_index() for device in mesh.devices.flat)
+    devices = [d for d in model.variables[0].value.sharding.mesh.devices.flat if d.process_index == jax.process_index()]
+    mesh = jax.sharding.Mesh(devices, "batch")
+    everywhere, shares = (
+        jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in ((), ("batch",))
+    )
 
     @jax.jit
     def outputs(trainable: Any, fixed: Any, x: Any) -> Any:
         return model.stateless_call(trainable, fixed, x, training=False)[0]
 
+    def here(variable: Any) -> Any:
+        return jax.device_put(variable.value.addressable_data(0), everywhere)
+
     def run(x: np.ndarray) -> np.ndarray:
-        images = jax.make_array_from_process_local_data(along_batch, _filled(x, count))
-        values = ([v.value for v in group] for group in (model.trainable_variables, model.non_trainable_variables))
-        found = jax.device_put(outputs(*values, images), along_batch)
-        parts = sorted(found.addressable_shards, key=lambda shard: shard.index[0].start or 0)
-        return np.concatenate([np.asarray(part.data) for part in parts])[: len(x)]
+        images = jax.device_put(_filled(x, len(devices)), shares)
+        values = ([here(v) for v in group] for group in (model.trainable_variables, model.non_trainable_variables))
+        return np.asarray(outputs(*values, images))[: len(x)]
 
     return run
 

@@ -16,6 +16,7 @@ from kresnet import checks
 from kresnet.files import replacing, replacing_csv
 from kresnet.inference.predictors import BEST, LAST
 from kresnet.progress import bar
+from kresnet.training import hosts
 from kresnet.training.resume import Resume
 from kresnet.training.signals import Interrupted
 
@@ -102,7 +103,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         last = self.folder / LAST
-        with replacing(last) as temporary:
+        with hosts.alone(), replacing(last) as temporary:
             self.model.save(temporary)
         value = (logs or {}).get(self.monitor)
         if value is None or self.best is None or value > self.best:

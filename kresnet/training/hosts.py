@@ -109,6 +109,20 @@ def largest(number: int) -> int:
     return int(np.max(multihost_utils.process_allgather(np.asarray(number))))
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """What this process does while it is open, the others need not do as well."""
+    if count() == 1:
+        yield
+        return
+    all_of_them = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(all_of_them)
+
+
 def on_first(callback: keras.callbacks.Callback) -> keras.callbacks.Callback:
     """Returns a callback that writes as it is on the first process, and one of its name that does nothing on others."""
     if index() == 0:

@@ -60,35 +60,34 @@ def fitting_batch_size(
     return batch_size
 
 
-def loaded(
-    source: str, recipe: Recipe, size: int, batch_size: int, validation_data: Any, options: dict[str, Any]
-) -> tuple[Any, Any]:
-    """Loads the training images of a source as the recipe says, and its validation images unless there are others."""
+def training_images(source: str, recipe: Recipe, size: int, batch_size: int, options: dict[str, Any]) -> Any:
+    """Loads the training images of a source as the recipe says; says which of its files are left out."""
     augment = recipe.augment
     if augment == "auto":
         augment = "cifar" if size < images.SMALL else "inception"
-    training = load(
-        source,
-        "train",
-        size,
-        batch_size,
-        augment=augment,
-        flip=recipe.flip,
-        mixup=recipe.mixup,
-        cutmix=recipe.cutmix,
-        repeats=recipe.repeats,
-        **options,
+    names = ("flip", "mixup", "cutmix", "repeats")
+    how = {name: getattr(recipe, name) for name in names}
+    found = load(source, "train", size, batch_size, augment=augment, **how, **options)
+    if found.left_out:
+        say(found.left_out)
+    return found
+
+
+def validation_images(
+    source: str, recipe: Recipe, size: int, batch_size: int, options: dict[str, Any], classes: tuple[str, ...]
+) -> Any:
+    """Loads the validation images of a source, whose classes must be those of the training images.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    found = load(source, "validation", size, batch_size, crop_fraction=recipe.crop_fraction, **options)
+    checks.require(
+        found.class_names == classes,
+        "Training and validation images must have the same classes",
+        only_in_one=sorted(set(found.class_names) ^ set(classes)),
     )
-    if training.left_out:
-        say(training.left_out)
-    if validation_data is None:
-        validation_data = load(source, "validation", size, batch_size, crop_fraction=recipe.crop_fraction, **options)
-        checks.require(
-            validation_data.class_names == training.class_names,
-            "Training and validation images must have the same classes",
-            only_in_one=sorted(set(validation_data.class_names) ^ set(training.class_names)),
-        )
-    return training, validation_data
+    return found
 
 
 def steps_per_epoch(data: Any, batch_size: int) -> int:

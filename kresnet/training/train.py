@@ -167,8 +167,12 @@ def train(
         options = {"seed": seed, "split_seed": split_seed, "on_error": on_error, "data_dir": data_dir}
         if "batch_size" not in overrides:
             batch_size = inputs.fitting_batch_size(source, batch_size, split_seed, data_dir, on.count)
-        options |= {"shard": (hosts.index(), hosts.count())}
-        data, validation_data = inputs.loaded(source, recipe, size, batch_size, validation_data, options)
+        own = {"shard": (hosts.index(), hosts.count())}
+        data = inputs.training_images(source, recipe, size, batch_size, options | own)
+        if validation_data is None:
+            of_source = (source, recipe, size, batch_size)
+            validation_data = inputs.validation_images(*of_source, options, data.class_names)
+            share = inputs.validation_images(*of_source, options | own, data.class_names) if several else None
     device_choice.check(on.count, batch_size, data, recipe)
     checks.require(
         patience is None or validation_data is not None, "`patience` needs `validation_data`", patience=patience
@@ -262,7 +266,8 @@ def train(
         *callbacks,
     ]
     if on.count > 1 and validation_data is not None:  # behind what puts the averaged weights in
-        each_epoch.insert(int(recipe.ema is not None), Validation(fed["validation_data"]))
+        own_share = share if several else fed["validation_data"]
+        each_epoch.insert(int(recipe.ema is not None), Validation(own_share))
         fed["validation_data"] = None
     phases = Phases(
         model=model,

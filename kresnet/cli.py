@@ -255,7 +255,11 @@ def _train(options: argparse.Namespace) -> int:
     if job:
         hosts.join(**{"coordinator": None} | job)
     fields = {"model_fields": _fields(options.fields)} if options.fields else {}
-    train(**settings, **fields, **_fields(options.set))
+    try:
+        train(**settings, **fields, **_fields(options.set))
+    except hosts.Lost as error:
+        print(f"kresnet: {error}", file=sys.stderr)
+        terminal.leave(2)  # JAX would wait for the lost process, and end with a page of C++
     if hosts.index() == 0:
         print(f"{options.out}/ holds best.keras, last.keras, history.csv, report.html, config.json, tensorboard/")
     return 0

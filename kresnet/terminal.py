@@ -32,6 +32,12 @@ START_UP = re.compile(
     rb"|\d{4}-\d\d-\d\d .*(Unable to register cu\w+ |TF-TRT Warning: Could not find TensorRT)"
     rb"|fully_quantize: \d+, inference_type: "
 )
+# JAX ends a process whose job has lost another one in C++, with a page on its stack.
+LOST = re.compile(rb"F\d{4} .*Terminating process because the JAX distributed service detected fatal errors")
+OF_LOST = (
+    b"kresnet: another process of this job is lost, and with it the job: start it again with --resume, on as many "
+    b"processes as a batch divides among\n"
+)
 LEAVING = 1.0  # seconds for the last lines, at the end
 
 
@@ -79,6 +85,13 @@ def without_start_up_lines() -> Iterator[None]:
             time.sleep(0.005)
 
 
+def leave(status: int) -> None:
+    """Ends the process at once, without what was to be done at its end."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    _exit(status)
+
+
 @contextlib.contextmanager
 def plain_warnings() -> Iterator[None]:
     """While it is open, our own warnings are one line each, without the line of code that they come from."""
@@ -97,10 +110,13 @@ def plain_warnings() -> Iterator[None]:
 
 
 def _pass_on(source: int, target: int) -> None:
-    """Copies all lines between file descriptors but those of `START_UP`, until the source ends."""
+    """Copies all lines between file descriptors but those of `START_UP`, until the source ends, or says `LOST`."""
     rest = b""
     while chunk := os.read(source, 65536):
         *lines, rest = (rest + chunk).split(b"\n")
+        if any(LOST.match(line) for line in lines):
+            _write(target, OF_LOST)
+            return
         _write(target, b"".join(line + b"\n" for line in lines if not START_UP.match(line)))
     if not START_UP.match(rest):
         _write(target, rest)

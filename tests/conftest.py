@@ -56,7 +56,8 @@ def on_jax():
     """Runs Python code in a process on JAX, which is one for all tests, and returns what the code prints."""
     if processes.QUICKEST != "jax":
         pytest.skip("jax is not installed")
-    process = processes.Python(KERAS_BACKEND="jax")
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"  # for those that train on two
+    process = processes.Python(KERAS_BACKEND="jax", XLA_FLAGS=flags)
     yield process
     process.end()
 

@@ -152,7 +152,6 @@ def _refuse_unsupported(model: Any) -> None:
     if isinstance(model, keras.Model):
         strategies.add(model.distribute_strategy)
     for strategy in strategies:
-        name = type(strategy).__name__
-        fits = isinstance(strategy, tf.distribute.MirroredStrategy | tf.distribute.OneDeviceStrategy)
-        fits = (fits and "MultiWorker" not in name) or name.startswith("_Default")
-        checks.require(fits, _OTHERS.format(name), strategy=name)
+        ours = isinstance(strategy, tf.distribute.MirroredStrategy | tf.distribute.OneDeviceStrategy)
+        name = type(strategy).__name__.replace("CollectiveAllReduce", "MultiWorkerMirrored")
+        checks.require(ours or name.startswith("_Default"), _OTHERS.format(name), strategy=name)

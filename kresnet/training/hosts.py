@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
+import re
 from collections.abc import Iterator
-from typing import TypeVar
 
 import keras
 import numpy as np
@@ -15,7 +14,14 @@ from kresnet import checks
 
 # Seconds after which a process that says nothing counts as lost.
 PATIENCE = 60
-_T = TypeVar("_T")
+# Of what carries numbers between processes, and of what watches over them.
+_OF_OTHERS = re.compile(
+    r"gloo|nccl|rccl|heartbeat|coordination|unavailable|deadline|barrier|connection|socket", re.IGNORECASE
+)
+
+
+class Lost(ConnectionError):
+    """Another process of the job is lost, and with it the job."""
 
 
 def join(coordinator: str, processes: int | None = None, process_id: int | None = None) -> None:
@@ -83,6 +89,27 @@ def index() -> int:
     return jax.process_index()
 
 
+@contextlib.contextmanager
+def naming_a_lost_one() -> Iterator[None]:
+    """Turns what JAX says when another process is lost into a `Lost`."""
+    if count() == 1:
+        yield
+        return
+    import jax
+
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # the second from what is run operation by operation
+        said = " ".join(str(error).split())[:200]
+        if not _OF_OTHERS.search(said):
+            raise
+        raise Lost(
+            f"Another of the {count()} processes is lost, and with it this job: start it again with `resume=True` "
+            f"(--resume), on as many processes as a batch divides among. What was heard: {said}"
+        ) from None
+
+
+@naming_a_lost_one()
 def wait(name: str) -> None:
     """Waits until all processes have come to the place of this name."""
     if count() > 1:
@@ -91,6 +118,7 @@ def wait(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
+@naming_a_lost_one()
 def summed(numbers: np.ndarray) -> np.ndarray:
     """Returns the sums over all processes, which must all call this."""
     if count() == 1:
@@ -100,6 +128,7 @@ def summed(numbers: np.ndarray) -> np.ndarray:
     return np.asarray(multihost_utils.process_allgather(np.asarray(numbers))).sum(axis=0)
 
 
+@naming_a_lost_one()
 def largest(number: int) -> int:
     """Returns the largest number that a process gives; all must call this."""
     if count() == 1:
@@ -129,22 +158,3 @@ def on_first(callback: keras.callbacks.Callback) -> keras.callbacks.Callback:
         return callback
     state = {"get_state": lambda self: None, "set_state": lambda self, state: None}
     return type(type(callback).__name__, (keras.callbacks.Callback,), state if hasattr(callback, "get_state") else {})()
-
-
-@contextlib.contextmanager
-def naming_a_lost_one() -> Iterator[None]:
-    """Turns what JAX says when another process is lost into one sentence."""
-    if count() == 1:
-        yield
-        return
-    import jax
-
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        said = " ".join(str(error).split())[:200]
-        print(f"kresnet: process {index()} has lost another one of {count()}: {said}", file=sys.stderr, flush=True)
-        raise RuntimeError(
-            f"Another of the {count()} processes is lost, and with it this job: start it again with `resume=True` "
-            "(--resume), on as many processes as a batch divides among"
-        ) from None

@@ -1,0 +1,97 @@
+"""Two processes on 127.0.0.1 train one network under JAX; one is killed, and the run goes on."""
+
+import csv
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from processes import QUICKEST
+
+from kresnet.training import hosts
+
+# A shorter patience, so that the test need not wait a minute where only silence tells.
+COMMAND = """
+import sys
+from kresnet.training import hosts
+hosts.PATIENCE = 10
+from kresnet import cli
+sys.exit(cli.main())
+"""
+OPTIONS = "--data digits --image-size 8 --batch-size 256 --epochs 3 --checkpoint-every 2steps".split()
+FIELDS = "--model depths=[1,1] widths=[8,8] expansion=1 stem=conv3".split()
+
+
+def _start(count, out, *options):
+    """Starts the processes of a job."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    found = []
+    for number in range(count):
+        job = ["--coordinator", coordinator, "--processes", str(count), "--process-id", str(number)]
+        command = [sys.executable, "-c", COMMAND, "train", *options, "--out", str(out), *(job if count > 1 else [])]
+        with open(f"{out}-{number}.log", "w") as log:
+            environment = os.environ | {"KERAS_BACKEND": "jax"}
+            found.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, text=True))
+    return found
+
+
+def _end(processes, out):
+    """Waits for processes; returns their exit statuses, and what the first said."""
+    statuses = [process.wait(timeout=120) for process in processes]
+    with open(f"{out}-0.log") as log:
+        return statuses, log.read()
+
+
+def _history(out):
+    with (out / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{name: float(value) for name, value in row.items() if name != "images_per_second"} for row in rows]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(QUICKEST != "jax", reason="jax is not installed")
+def test_a_job_that_loses_a_process_goes_on(tmp_path):
+    whole, killed, alone = (tmp_path / name for name in ("whole", "killed", "alone"))
+    statuses, said = _end(_start(2, whole, "resnet20", *OPTIONS, *FIELDS), whole)
+    assert statuses == [0, 0], said
+    assert (whole / "report.html").exists()
+
+    job = _start(2, killed, "resnet20", *OPTIONS, *FIELDS)
+    end = time.monotonic() + 120
+    while not (killed / "best.keras").exists():  # the first epoch is done
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    job[1].send_signal(signal.SIGKILL)
+    began = time.monotonic()
+    statuses, said = _end(job, killed)
+    assert statuses == [2, -signal.SIGKILL], said
+    assert "kresnet: Another of the 2 processes is lost" in said
+    assert "--resume" in said.splitlines()[-1], said
+    assert time.monotonic() - began < 60
+    shutil.copytree(killed, alone)
+
+    statuses, said = _end(_start(2, killed, "--resume"), killed)
+    assert statuses == [0, 0], said
+    assert "Going on in epoch" in said
+    assert _history(killed) == _history(whole)
+
+    statuses, said = _end(_start(1, alone, "--resume"), alone)
+    assert statuses == [0], said
+    for ours, theirs in zip(_history(alone), _history(whole), strict=True):
+        np.testing.assert_allclose(list(ours.values()), list(theirs.values()), atol=1e-2)
+
+
+def test_one_process_is_alone():
+    assert (hosts.count(), hosts.index()) == (1, 0)
+    hosts.wait("nothing")
+    np.testing.assert_array_equal(hosts.summed(np.arange(3)), np.arange(3))
+    assert hosts.largest(3) == 3
+    with hosts.alone(), hosts.naming_a_lost_one():
+        pass

@@ -10,6 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kresnet import checks
+from kresnet.inference import preprocessing
+
+# The key under which an ONNX file's metadata holds what `export` says of it.
+DESCRIPTION = "kresnet"
 
 
 class Opened(NamedTuple):
@@ -18,10 +22,12 @@ class Opened(NamedTuple):
     Attributes:
         run: turns images, (n, height, width, channels), of any real dtype, into outputs, (n, ...), both NumPy arrays.
         image_shape: (height, width, channels); height and width are None if they are not fixed.
+        description: what the file itself holds of `export`'s description; None for nothing.
     """
 
     run: Callable[[np.ndarray], np.ndarray]
     image_shape: tuple[int | None, ...]
+    description: dict[str, Any] | None = None
 
 
 def open_saved_model(path: Path) -> Opened:
@@ -74,7 +80,9 @@ def open_onnx(path: Path) -> Opened:
     )
     image = inputs[0]
     dtype = {"tensor(uint8)": "uint8", "tensor(float16)": "float16"}.get(image.type, "float32")
-    return _opened(lambda x: session.run(None, {image.name: x.astype(dtype)})[0], image.shape, path)
+    network = _opened(lambda x: session.run(None, {image.name: x.astype(dtype)})[0], image.shape, path)
+    text = session.get_modelmeta().custom_metadata_map.get(DESCRIPTION)
+    return network._replace(description=None if text is None else preprocessing.parsed(text, f"{path}/{DESCRIPTION}"))
 
 
 @contextlib.contextmanager

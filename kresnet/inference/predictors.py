@@ -60,8 +60,9 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
 
     Returns:
         A predictor whose class names come from the run's options if they are there, else from the description that the
-        Keras model carries (`kresnet_config`), from the `.tflite`, or from the description that `export` writes with a
-        file. How to crop and resize comes from these descriptions.
+        Keras model carries (`kresnet_config`), from the `.tflite`, or from the description that `export` writes into a
+        file. How to crop and resize comes from these descriptions. Of a file that carries none, the description beside
+        it is taken, unless the hash in it is another file's.
 
     Raises:
         ValueError: if there is no such file, or it is none of these or damaged.
@@ -142,26 +143,31 @@ def held_out_by(model: Any) -> int | None:
 
 
 def _exported(path: Path, kind: str) -> Predictor:
-    """Returns what `export` wrote, or another program: with the description beside it, if there is one."""
-    run, image_shape, labels = _EXPORTED[kind](path)
-    written = _written(preprocessing.description_of(path))
+    """Returns what `export` wrote, or another program: with its description, if there is one."""
+    run, image_shape, labels, carried = _EXPORTED[kind](path)
+    written = _written(preprocessing.description_for(path, carried))
     gives, known = written.pop("gives"), written.pop("labels")
     labels = labels or known
     return Predictor(_probabilities(run, gives), image_shape, tuple(labels) if labels else None, str(path), **written)
 
 
-def _open_tflite(path: Path) -> tuple[Any, tuple[int, ...], list[str] | None]:
+def _open_tflite(path: Path) -> tuple[Any, tuple[int, ...], list[str] | None, dict[str, Any] | None]:
     from kresnet.inference.tflite_file import TFLiteFile
 
     lite = TFLiteFile(path, threads=os.cpu_count() or 1)
-    return lite, lite.image_shape, lite.labels
+    return lite, lite.image_shape, lite.labels, lite.description
 
 
-# Each returns a function from images to outputs, their shape, and the classes' names where the file itself has them.
+def _opened(network: exported.Opened) -> tuple[Any, tuple[int | None, ...], None, dict[str, Any] | None]:
+    return network.run, network.image_shape, None, network.description
+
+
+# Each returns a function from images to outputs, their shape, and where the file itself has them, the classes' names
+# and a description.
 _EXPORTED = {
     ".tflite": _open_tflite,
-    ".onnx": lambda path: (*exported.open_onnx(path), None),
-    "SavedModel": lambda path: (*exported.open_saved_model(path), None),
+    ".onnx": lambda path: _opened(exported.open_onnx(path)),
+    "SavedModel": lambda path: _opened(exported.open_saved_model(path)),
 }
 
 
@@ -191,14 +197,16 @@ def _probabilities(run: Callable[[np.ndarray], Any], gives: str) -> Callable[[np
     return probabilities
 
 
-def _written(path: Path) -> dict[str, Any]:
+def _written(found: dict[str, Any]) -> dict[str, Any]:
     """Returns what a description that `export` wrote says of a file's images, and as "gives" and "labels", of its
     outputs."""
-    found = preprocessing.description_in(path)
     image, output = (found[name] if isinstance(found.get(name), dict) else {} for name in ("input", "output"))
-    ends = image.get("range")
+    ends, labels = image.get("range"), found.get("labels")
     gives = "logits" if output.get("name") == "logits" else "softmax"
-    about = {"gives": gives, "labels": found.get("labels"), "input_range": tuple(ends) if ends else None}
+    # Another program's may hold something else by these names.
+    ends = ends if isinstance(ends, list) and [isinstance(end, int | float) for end in ends] == [True, True] else None
+    labels = labels if isinstance(labels, list) and all(isinstance(label, str) for label in labels) else None
+    about = {"gives": gives, "labels": labels, "input_range": tuple(ends) if ends else None}
     return preprocessing.told(found) | about
 
 

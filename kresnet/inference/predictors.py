@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from kresnet import checks
+from kresnet.archives import refuse_keras_bombs
 from kresnet.data import augment, folders, images
 from kresnet.files import replacing_csv
 from kresnet.graph.inputs import input_range
@@ -106,6 +107,7 @@ def predictor(model: keras.Model | str | os.PathLike) -> Predictor:
         model=str(model),
     )
     try:
+        refuse_keras_bombs(path)
         loaded = keras.saving.load_model(path, compile=False)
     except Exception as error:  # zipfile's, h5py's, JSON's and Keras's own
         said = " ".join(str(error).split()) or type(error).__name__
@@ -125,7 +127,7 @@ def run_config(path: str | os.PathLike) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None  # a pipe would be waited for
         names = config.get("class_names") if isinstance(config, dict) else False
     except (ValueError, RecursionError):
         names = False
@@ -144,30 +146,26 @@ def held_out_by(model: Any) -> int | None:
 
 def _exported(path: Path, kind: str) -> Predictor:
     """Returns what `export` wrote, or another program: with its description, if there is one."""
-    run, image_shape, labels, carried = _EXPORTED[kind](path)
-    written = _written(preprocessing.description_for(path, carried))
+    network, labels = _EXPORTED[kind](path)
+    written = _written(preprocessing.description_for(path, network.description))
     gives, known = written.pop("gives"), written.pop("labels")
     labels = labels or known
-    return Predictor(_probabilities(run, gives), image_shape, tuple(labels) if labels else None, str(path), **written)
+    run = _probabilities(network.run, gives)
+    return Predictor(run, network.image_shape, tuple(labels) if labels else None, str(path), **written)
 
 
-def _open_tflite(path: Path) -> tuple[Any, tuple[int, ...], list[str] | None, dict[str, Any] | None]:
+def _open_tflite(path: Path) -> tuple[exported.Opened, list[str] | None]:
     from kresnet.inference.tflite_file import TFLiteFile
 
     lite = TFLiteFile(path, threads=os.cpu_count() or 1)
-    return lite, lite.image_shape, lite.labels, lite.description
+    return exported.Opened(lite, lite.image_shape, lite.description), lite.labels
 
 
-def _opened(network: exported.Opened) -> tuple[Any, tuple[int | None, ...], None, dict[str, Any] | None]:
-    return network.run, network.image_shape, None, network.description
-
-
-# Each returns a function from images to outputs, their shape, and where the file itself has them, the classes' names
-# and a description.
+# Each returns what was opened, and the classes' names where the file has them beside its description.
 _EXPORTED = {
     ".tflite": _open_tflite,
-    ".onnx": lambda path: _opened(exported.open_onnx(path)),
-    "SavedModel": lambda path: _opened(exported.open_saved_model(path)),
+    ".onnx": lambda path: (exported.open_onnx(path), None),
+    "SavedModel": lambda path: (exported.open_saved_model(path), None),
 }
 
 

@@ -45,7 +45,7 @@ def description_in(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: if the description is damaged.
     """
-    if not path.exists():
+    if not path.is_file():  # a pipe would be waited for
         return {}
     return parsed(path.read_bytes(), str(path))
 

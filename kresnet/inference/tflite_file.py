@@ -67,7 +67,8 @@ class TFLiteFile:
             interpreter = Interpreter(model_content=self.content, num_threads=self._threads)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise ValueError(f"LiteRT cannot load {self.name}: {error}") from None
+            said = " ".join(str(error).split())
+            raise ValueError(f"LiteRT cannot load {self.name}: {said} Received: model={self.name!r}") from None
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         one = len(inputs) == len(outputs) == 1 and len(inputs[0]["shape"]) == 4 and len(outputs[0]["shape"]) > 1
         checks.require(

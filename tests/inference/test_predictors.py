@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import os
 import re
 import sys
 
@@ -103,6 +104,33 @@ def test_what_is_no_network_or_a_damaged_one_is_named_in_one_line(exports, tmp_p
     (tmp_path / "no variables").mkdir()
     (tmp_path / "no variables" / "saved_model.pb").write_bytes((exports[1][""] / "saved_model.pb").read_bytes())
     refused(tmp_path / "no variables", "is not a complete SavedModel")
+
+
+def test_pipes_are_not_waited_for(network, tmp_path):
+    saved = kresnet.export(network, tmp_path / "x")
+    (saved / "description.json").unlink()
+    os.mkfifo(saved / "description.json")
+    assert predictor(saved).class_names is None
+    network.save(tmp_path / BEST)
+    os.mkfifo(tmp_path / CONFIG)
+    with pytest.raises(ValueError, match=r"config\.json is not a run's"):
+        predictor(tmp_path)
+
+
+def test_a_saved_model_that_writes_files_is_refused(tmp_path):
+    import tensorflow as tf
+
+    class Writing(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3), tf.uint8)])
+        def run(self, image):
+            with tf.control_dependencies([tf.io.write_file(str(tmp_path / "ran"), "ran")]):
+                return {"probs": tf.reduce_mean(tf.cast(image, tf.float32), (1, 2))}
+
+    module = Writing()
+    tf.saved_model.save(module, tmp_path / "x", signatures=module.run)
+    with pytest.raises(ValueError, match=r"is not opened\. Received: operators=\['WriteFile'\], model='.*/x'"):
+        predictor(tmp_path / "x")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_class_names_are_those_that_the_model_knows_unless_a_run_names_them(network, tmp_path):

@@ -21,6 +21,16 @@ def test_five_kills(tmp_path, monkeypatch):
     assert all(wrong is None for _, wrong in found), found
 
 
+@pytest.mark.slow
+def test_a_few_of_what_must_be_survived():
+    command = [sys.executable, str(BENCHMARKS / "survival.py"), "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = re.findall(r"^(\S.*?) +\| +(\d+) \| +(\d+)$", done.stdout, re.MULTILINE)
+    assert len(rows) == 7
+    assert all(tried == survived != "0" for _, tried, survived in rows), done.stdout
+
+
 @pytest.mark.thorough
 def test_gpu():
     options = "ResNet20:2 --size=32 --steps=1 --windows=1 --rounds=1 --loops kresnet keras.applications".split()

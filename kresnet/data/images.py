@@ -15,6 +15,9 @@ import numpy as np
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
+# Pillow opens forty more, by the bytes whatever the name, and runs Ghostscript for one of them.
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
+
 # Pillow's names, in upper case there.
 INTERPOLATIONS = ("bilinear", "bicubic")
 
@@ -145,7 +148,7 @@ def _opened(data: bytes, name: str, pixel_limit: int) -> Iterator[Any]:
     if not data:
         raise ImageError(f"{name}: the file is empty")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             width, height = image.size
             if width * height > pixel_limit:
                 raise ImageError(f"{name}: {width} x {height} pixels are more than the limit of {pixel_limit}")
@@ -214,6 +217,8 @@ def _decode_other(image, box: Box, factor: int) -> np.ndarray:
             values = np.where(values == image.info["transparency"], 65535, values)
         image = Image.fromarray(np.clip(values // 256, 0, 255).astype("uint8"))
     corners = (left, top, left + width, top + height)
+    if factor > 1 and image.mode in ("L", "RGB") and "transparency" not in image.info:
+        return np.asarray(over_white(image.reduce(factor, corners)))  # whole copies of large images fill memory
     image = over_white(image if corners == (0, 0, *image.size) else image.crop(corners))
     return np.asarray(image.reduce(factor) if factor > 1 else image)
 

@@ -24,7 +24,7 @@ from kresnet.deploy.quantize import is_quantize_aware
 from kresnet.graph.fold import fold_batch_norm
 from kresnet.graph.outputs import output_kind
 from kresnet.graph.trace import all_layers, is_functional, nested
-from kresnet.inference.exported import onnx_packages
+from kresnet.inference.exported import DESCRIPTION, onnx_packages
 from kresnet.layers.grouped import native_grouped_convolution
 
 QUANTIZATIONS = (None, "float16", "dynamic", "int8")
@@ -53,7 +53,7 @@ def to_tflite(
         batch_size: images in a run; None for any number.
         calibration: for "int8": images whose ranges at each layer become the ranges of the integers, (n, height, width,
             channels). None for a network that stores its own ranges.
-        metadata: what the file says about itself, without the labels, which `Metadata.append_labels` adds.
+        metadata: what the file says about itself, without the archive that `Metadata.append_to` adds.
 
     Returns:
         The file's bytes.
@@ -163,13 +163,19 @@ def is_rewritable(model: keras.Model) -> bool:
     return is_functional(model) and not nested(model)
 
 
-def to_onnx(model: keras.Model, path: Path) -> None:
+def to_onnx(model: keras.Model, path: Path, description: str) -> None:
     """Writes a `wrapped` model as ONNX.
+
+    Args:
+        model: the model.
+        path: of the new file.
+        description: what the file says about itself to kresnet's readers.
 
     Raises:
         ImportError: if the packages of `kresnet[onnx]` are missing.
     """
     with onnx_packages():
+        import onnx
         import tf2onnx  # noqa: F401
     import tensorflow as tf
 
@@ -178,6 +184,9 @@ def to_onnx(model: keras.Model, path: Path) -> None:
         model.export(
             path, format="onnx", verbose=False, input_signature=[tf.TensorSpec(image.shape, image.dtype, "image")]
         )
+    more = onnx.ModelProto(metadata_props=[onnx.StringStringEntryProto(key=DESCRIPTION, value=description)])
+    with path.open("ab") as file:  # messages in a row are read as one, and the network need not be read again
+        file.write(more.SerializeToString())
 
 
 def wrapped(model: keras.Model, dtype: str, batch_size: int | None) -> keras.Model:

@@ -36,7 +36,8 @@ def export(
 
     Batch norms are folded first. What was measured goes, with a description, into a JSON file: `x.json` beside
     `x.tflite`, `x.onnx.json` beside `x.onnx`, `description.json` inside a SavedModel. If anything fails, both paths are
-    left as they were before the call.
+    left as they were before the call. A file also carries its description inside, by which kresnet reads it: it is
+    replaced in one step, and the JSON after it, which names its file by "sha256".
 
     Args:
         model: a functional model with one input and one output, on the TensorFlow backend.
@@ -103,7 +104,7 @@ def export(
     with _replacing(path, row.folder) as (written, about):
         row.write(task, written)
         numbers = row.prove(task, row.open(task, written))
-        about.write_text(task.text(numbers))
+        about.write_text(task.text(numbers, **({} if row.folder else {"sha256": files.sha256(written)})))
     return path
 
 
@@ -121,3 +122,4 @@ def _replacing(path: Path, folder: tuple[str, str] | None) -> Iterator[tuple[Pat
     else:
         with files.replacing(description_of(path)) as about, files.replacing(path) as written:
             yield written, about
+            files.sync(about)  # a disk that is full for it must say so before the file is replaced

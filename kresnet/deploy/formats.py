@@ -57,7 +57,7 @@ def _write_tflite(task: Task, path: Path) -> None:
         metadata=metadata,
     )
     path.write_bytes(content)
-    metadata.append_labels(path)
+    metadata.append_to(path, task.description)
 
 
 def _open_tflite(task: Task, path: Path) -> TFLiteFile:
@@ -101,7 +101,7 @@ def _open_saved_model(task: Task, path: Path) -> proof.Run:
 
 
 def _write_onnx(task: Task, path: Path) -> None:
-    convert.to_onnx(_served(task), path)
+    convert.to_onnx(_served(task), path, task.description)
 
 
 def _open_onnx(task: Task, path: Path) -> proof.Run:

@@ -1,7 +1,8 @@
 """Labels and a description inside a .tflite, in the form that MediaPipe and Android read.
 
 A separate flatbuffer, in the model's buffer named TFLITE_METADATA, describes the input and the output; an archive
-appended to the file holds `labels.txt`, one class per line.
+appended to the file holds `labels.txt`, one class per line, and `description.json`, from which kresnet's own readers
+know the file.
 
 Source: the schema `metadata_schema.fbs`, version 1.5.0, in github.com/google-ai-edge/mediapipe.
 """
@@ -54,12 +55,12 @@ class Metadata:
         model.buffers.append(buffer)
         model.metadata = [*(model.metadata or []), field]
 
-    def append_labels(self, path: Path) -> None:
-        """Appends the archive with the labels, if there are any, to a written .tflite."""
-        if self.labels is None:
-            return
+    def append_to(self, path: Path, description: str) -> None:
+        """Appends the archive with the labels, if there are any, and the description to a written .tflite."""
         with zipfile.ZipFile(path, "a") as archive:  # without a date, so that the same export gives the same file
-            archive.writestr(zipfile.ZipInfo("labels.txt"), "".join(f"{label}\n" for label in self.labels))
+            if self.labels is not None:
+                archive.writestr(zipfile.ZipInfo("labels.txt"), "".join(f"{label}\n" for label in self.labels))
+            archive.writestr(zipfile.ZipInfo("description.json"), description)
 
     def _packed(self) -> bytes:
         """Packs the flatbuffer. Tables are written inside out; a field's number is its position in the schema."""

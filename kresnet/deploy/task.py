@@ -25,7 +25,7 @@ from kresnet.graph.trace import all_layers
 
 CALIBRATION_IMAGES = 256
 # Keys of the written description that belong to the export.
-_RESERVED = ("proof", "labels", "input", "output", "format", "quantize")
+_RESERVED = ("proof", "labels", "input", "output", "format", "quantize", "sha256")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +59,14 @@ class Task:
     network: dict[str, Any]
     about: dict[str, Any]
 
-    def text(self, numbers: dict[str, Any]) -> str:
+    def text(self, numbers: dict[str, Any], **more: str) -> str:
         """Returns the description as JSON, with the numbers that the proof measured."""
-        return json.dumps({**self.about, "proof": numbers}, indent=2, ensure_ascii=False) + "\n"
+        return json.dumps({**self.about, **more, "proof": numbers}, indent=2, ensure_ascii=False) + "\n"
+
+    @property
+    def description(self) -> str:
+        """What travels inside a file as JSON: nothing measured, so that the same export gives the same file."""
+        return json.dumps(self.about, ensure_ascii=False)
 
     @property
     def calibration_in_full(self) -> np.ndarray | None:

@@ -47,8 +47,8 @@ class Demo(http.server.ThreadingHTTPServer):
         labels: a text file with one class per line. Default: the names inside the `.tflite`, else the class numbers.
         port: 0 to 65535; 0 means any free port.
         threads: CPU threads that a run may use, at least 1.
-        crop_fraction, interpolation: as in `kresnet.data.load`. Default: what the description beside the file says,
-            `x.json` beside `x.tflite`, as `export` writes it; else that function's defaults.
+        crop_fraction, interpolation: as in `kresnet.data.load`. Default: what `export` wrote into the file; of a file
+            that says nothing, what `x.json` beside `x.tflite` says; else that function's defaults.
 
     Raises:
         ValueError: if the file is not such a classifier, there are not as many labels as classes, or the port is taken.
@@ -72,7 +72,7 @@ class Demo(http.server.ThreadingHTTPServer):
         height, width, channels = shape = self.model.image_shape
         fits = height > 0 and width > 0 and channels in (1, 3)
         checks.require(fits, f"{path} must take images of a fixed size with 1 or 3 channels", image_shape=shape)
-        known = preprocessing.written(preprocessing.description_of(path))
+        known = preprocessing.told(preprocessing.description_for(path, self.model.description))
         wanting = preprocessing.Wanting(str(path), **known)
         self._wanted = preprocessing.wanted([wanting], min(height, width), crop_fraction, interpolation)
         self.labels = self._names(labels)

@@ -10,6 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kresnet import checks
+from kresnet.inference import preprocessing
+
+# Operators of TensorFlow's that write to files, read any, or run Python. Those of a checkpoint every SavedModel has.
+_PROGRAMS = {"WriteFile", "ReadFile", "MatchingFiles", "WholeFileReaderV2", "TextLineDataset", "TFRecordDatasetV2"}
+_PROGRAMS |= {"PyFunc", "PyFuncStateless", "EagerPyFunc", "PrintV2", "WriteSummary", "CreateSummaryFileWriter"}
+# The key under which an ONNX file's metadata holds what `export` says of it.
+DESCRIPTION = "kresnet"
 
 
 class Opened(NamedTuple):
@@ -18,24 +25,33 @@ class Opened(NamedTuple):
     Attributes:
         run: turns images, (n, height, width, channels), of any real dtype, into outputs, (n, ...), both NumPy arrays.
         image_shape: (height, width, channels); height and width are None if they are not fixed.
+        description: what the file itself holds of `export`'s description; None for nothing.
     """
 
     run: Callable[[np.ndarray], np.ndarray]
     image_shape: tuple[int | None, ...]
+    description: dict[str, Any] | None = None
 
 
 def open_saved_model(path: Path) -> Opened:
     """Opens the folder of a SavedModel with one input and one output, by its signature "serving_default".
 
     Raises:
-        ValueError: if it is damaged, or has other inputs or outputs.
+        ValueError: if it is damaged, has other inputs or outputs, or reads or writes files other than its own.
     """
     import tensorflow as tf
 
     try:
-        loaded = tf.saved_model.load(path)
+        programs = _programs(path)
+        loaded = None if programs else tf.saved_model.load(path)
     except Exception as error:  # OSError, and TensorFlow's and protobuf's own
         raise ValueError(f"{path} is not a complete SavedModel: {_line(error)} Received: {str(path)!r}") from None
+    checks.require(
+        not programs,
+        "A SavedModel whose operators read or write files, or run Python, is not opened",
+        operators=programs,
+        model=str(path),
+    )
     serve = getattr(loaded, "signatures", {}).get("serving_default")
     inputs = list(serve.structured_input_signature[1].items()) if serve else []
     checks.require(
@@ -50,6 +66,22 @@ def open_saved_model(path: Path) -> Opened:
 
     run.keep = loaded  # which owns the variables
     return _opened(run, spec.shape.as_list() if spec.shape.rank else [], path)
+
+
+def _programs(path: Path) -> list[str]:
+    """Returns the operators of a SavedModel that no network needs: TensorFlow would run them, some as it loads."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    content = saved_model_pb2.SavedModel()
+    content.ParseFromString((path / "saved_model.pb").read_bytes())
+    graphs = [meta.graph_def for meta in content.meta_graphs]
+    nodes = [node for graph in graphs for part in (graph, *graph.library.function) for node in _nodes(part)]
+    return sorted({node.op for node in nodes} & _PROGRAMS)
+
+
+def _nodes(part: Any) -> Any:
+    """Returns the nodes of a graph or of a function."""
+    return part.node if hasattr(part, "node") else part.node_def
 
 
 def open_onnx(path: Path) -> Opened:
@@ -74,7 +106,9 @@ def open_onnx(path: Path) -> Opened:
     )
     image = inputs[0]
     dtype = {"tensor(uint8)": "uint8", "tensor(float16)": "float16"}.get(image.type, "float32")
-    return _opened(lambda x: session.run(None, {image.name: x.astype(dtype)})[0], image.shape, path)
+    network = _opened(lambda x: session.run(None, {image.name: x.astype(dtype)})[0], image.shape, path)
+    text = session.get_modelmeta().custom_metadata_map.get(DESCRIPTION)
+    return network._replace(description=None if text is None else preprocessing.parsed(text, f"{path}/{DESCRIPTION}"))
 
 
 @contextlib.contextmanager

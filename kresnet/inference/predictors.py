@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from kresnet import checks
+from kresnet.archives import refuse_keras_bombs
 from kresnet.data import augment, folders, images
 from kresnet.files import replacing_csv
 from kresnet.graph import devices
@@ -61,8 +62,9 @@ def predictor(model: keras.Model | Predictor | str | os.PathLike) -> Predictor:
 
     Returns:
         A predictor whose class names come from the run's options if they are there, else from the description that the
-        Keras model carries (`kresnet_config`), from the `.tflite`, or from the description that `export` writes with a
-        file. How to crop and resize comes from these descriptions.
+        Keras model carries (`kresnet_config`), from the `.tflite`, or from the description that `export` writes into a
+        file. How to crop and resize comes from these descriptions. Of a file that carries none, the description beside
+        it is taken, unless the hash in it is another file's.
 
     Raises:
         ValueError: if there is no such file, or it is none of these or damaged.
@@ -108,6 +110,7 @@ def predictor(model: keras.Model | Predictor | str | os.PathLike) -> Predictor:
         model=str(model),
     )
     try:
+        refuse_keras_bombs(path)
         loaded = keras.saving.load_model(path, compile=False)
     except Exception as error:  # zipfile's, h5py's, JSON's and Keras's own
         said = " ".join(str(error).split()) or type(error).__name__
@@ -127,7 +130,7 @@ def run_config(path: str | os.PathLike) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None  # a pipe would be waited for
         names = config.get("class_names") if isinstance(config, dict) else False
     except (ValueError, RecursionError):
         names = False
@@ -145,26 +148,27 @@ def held_out_by(model: Any) -> int | None:
 
 
 def _exported(path: Path, kind: str) -> Predictor:
-    """Returns what `export` wrote, or another program: with the description beside it, if there is one."""
-    run, image_shape, labels = _EXPORTED[kind](path)
-    written = _written(preprocessing.description_of(path))
+    """Returns what `export` wrote, or another program: with its description, if there is one."""
+    network, labels = _EXPORTED[kind](path)
+    written = _written(preprocessing.description_for(path, network.description))
     gives, known = written.pop("gives"), written.pop("labels")
     labels = labels or known
-    return Predictor(_probabilities(run, gives), image_shape, tuple(labels) if labels else None, str(path), **written)
+    run = _probabilities(network.run, gives)
+    return Predictor(run, network.image_shape, tuple(labels) if labels else None, str(path), **written)
 
 
-def _open_tflite(path: Path) -> tuple[Any, tuple[int, ...], list[str] | None]:
+def _open_tflite(path: Path) -> tuple[exported.Opened, list[str] | None]:
     from kresnet.inference.tflite_file import TFLiteFile
 
     lite = TFLiteFile(path, threads=os.cpu_count() or 1)
-    return lite, lite.image_shape, lite.labels
+    return exported.Opened(lite, lite.image_shape, lite.description), lite.labels
 
 
-# Each returns a function from images to outputs, their shape, and the classes' names where the file itself has them.
+# Each returns what was opened, and the classes' names where the file has them beside its description.
 _EXPORTED = {
     ".tflite": _open_tflite,
-    ".onnx": lambda path: (*exported.open_onnx(path), None),
-    "SavedModel": lambda path: (*exported.open_saved_model(path), None),
+    ".onnx": lambda path: (exported.open_onnx(path), None),
+    "SavedModel": lambda path: (exported.open_saved_model(path), None),
 }
 
 
@@ -194,14 +198,16 @@ def _probabilities(run: Callable[[np.ndarray], Any], gives: str) -> Callable[[np
     return probabilities
 
 
-def _written(path: Path) -> dict[str, Any]:
+def _written(found: dict[str, Any]) -> dict[str, Any]:
     """Returns what a description that `export` wrote says of a file's images, and as "gives" and "labels", of its
     outputs."""
-    found = preprocessing.description_in(path)
     image, output = (found[name] if isinstance(found.get(name), dict) else {} for name in ("input", "output"))
-    ends = image.get("range")
+    ends, labels = image.get("range"), found.get("labels")
     gives = "logits" if output.get("name") == "logits" else "softmax"
-    about = {"gives": gives, "labels": found.get("labels"), "input_range": tuple(ends) if ends else None}
+    # Another program's may hold something else by these names.
+    ends = ends if isinstance(ends, list) and [isinstance(end, int | float) for end in ends] == [True, True] else None
+    labels = labels if isinstance(labels, list) and all(isinstance(label, str) for label in labels) else None
+    about = {"gives": gives, "labels": labels, "input_range": tuple(ends) if ends else None}
     return preprocessing.told(found) | about
 
 

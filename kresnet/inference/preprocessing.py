@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from kresnet import checks
+from kresnet import checks, files
 from kresnet.data import images
+from kresnet.progress import say
 
 NAMES = ("crop_fraction", "interpolation")
 
@@ -44,18 +45,44 @@ def description_in(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: if the description is damaged.
     """
-    if not path.exists():
+    if not path.is_file():  # a pipe would be waited for
         return {}
+    return parsed(path.read_bytes(), str(path))
+
+
+def parsed(text: str | bytes, name: str) -> dict[str, Any]:
+    """Returns a description from its JSON; an empty one if it is another program's list or number.
+
+    Raises:
+        ValueError: if it is no JSON: the error names it.
+    """
     try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not a complete description: {error}. Received: {str(path)!r}") from None
-    return found if isinstance(found, dict) else {}  # a list is another program's
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name} is not a complete description: {error}. Received: {name!r}") from None
+    return found if isinstance(found, dict) else {}
 
 
-def written(path: Path) -> dict[str, Any]:
-    """Returns what such a description says of cropping and resizing."""
-    return told(description_in(path))
+def description_for(path: str | os.PathLike, carried: dict[str, Any] | None) -> dict[str, Any]:
+    """Returns the description of what was exported: what it carries, else what lies beside it and is of no other file.
+
+    A kill or a copy may have left a file beside the description of another one, which tells by the hash of its own.
+
+    Args:
+        path: of the file or folder.
+        carried: what the file itself holds; None for nothing, as in a SavedModel, or a file of another program's.
+
+    Raises:
+        ValueError: if the description beside it is damaged.
+    """
+    if carried is not None:
+        return carried
+    beside = description_of(path)
+    found = description_in(beside)
+    if "sha256" in found and found["sha256"] != files.sha256(path):
+        say(f"{beside} is passed over: it is of another file than {path}, as its sha256 tells.")
+        return {}
+    return found
 
 
 def wanted(

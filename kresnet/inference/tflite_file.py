@@ -6,12 +6,18 @@ import functools
 import io
 import os
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from kresnet import checks
+from kresnet.inference import preprocessing
+
+# What Python's reader of archives raises.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, UnicodeDecodeError, EOFError, NotImplementedError, RuntimeError)
+_APPENDED = 1 << 24  # bytes of a text in the archive: a few kilobytes may unpack to gigabytes
 
 
 class Partition(NamedTuple):
@@ -61,7 +67,8 @@ class TFLiteFile:
             interpreter = Interpreter(model_content=self.content, num_threads=self._threads)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise ValueError(f"LiteRT cannot load {self.name}: {error}") from None
+            said = " ".join(str(error).split())
+            raise ValueError(f"LiteRT cannot load {self.name}: {said} Received: model={self.name!r}") from None
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         one = len(inputs) == len(outputs) == 1 and len(inputs[0]["shape"]) == 4 and len(outputs[0]["shape"]) > 1
         checks.require(
@@ -93,13 +100,29 @@ class TFLiteFile:
     @functools.cached_property
     def labels(self) -> list[str] | None:
         """The class names in `labels.txt`, one a line, in the archive that metadata appends to the file; or None."""
+        text = self._appended("labels.txt")
+        return None if text is None else text.splitlines()
+
+    @functools.cached_property
+    def description(self) -> dict[str, Any] | None:
+        """What `export` says of the file, in the same archive; None in a file of another program's."""
+        text = self._appended("description.json")
+        return None if text is None else preprocessing.parsed(text, f"{self.name}/description.json")
+
+    def _appended(self, name: str) -> str | None:
+        """Returns the text of an entry of the appended archive; None if there is none."""
         file = io.BytesIO(self.content)
         if not zipfile.is_zipfile(file):
             return None
-        with zipfile.ZipFile(file) as archive:
-            if "labels.txt" not in archive.namelist():
-                return None
-            return archive.read("labels.txt").decode().splitlines()
+        try:
+            with zipfile.ZipFile(file) as archive:
+                if name not in archive.namelist():
+                    return None
+                size = archive.getinfo(name).file_size
+                checks.require(size <= _APPENDED, f"{name} inside {self.name} is too large", bytes=size)
+                return archive.read(name).decode()
+        except _DAMAGE as error:
+            raise ValueError(f"{name} inside {self.name} is damaged: {error}. Received: model={self.name!r}") from None
 
     @functools.cached_property
     def graph(self) -> Any:

@@ -115,6 +115,8 @@ class Checkpoint(keras.callbacks.Callback):
 class HistoryFile(keras.callbacks.Callback):
     """Keeps the logs of each epoch in a CSV file, which is replaced completely or not at all.
 
+    On a full disk an OSError names the file, which holds the epochs before.
+
     Args:
         path: the file; "epoch" is its first column, counted from 0.
 

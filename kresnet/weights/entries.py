@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from kresnet import checks
+from kresnet.archives import refuse_bombs
 from kresnet.weights.torch_file import Array, open_torch, strip_prefixes
 
 SAFETENSORS, PICKLES, KERAS = (".safetensors",), (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar"), (".h5", ".keras")
@@ -87,6 +88,7 @@ def metadata(file: Path) -> dict[str, Any]:
             return json.loads(about.get(METADATA, "{}"))
         if file.suffix.lower() == ".keras":
             with zipfile.ZipFile(file) as archive:
+                refuse_bombs(archive)
                 config = json.loads(archive.read("config.json")).get("config") or {}
             return config.get("kresnet_config") or {}
     return {}
@@ -172,6 +174,7 @@ def _keras(file: Path) -> Iterator[dict[str, Array]]:
         source: Any = file
         if file.suffix.lower() == ".keras":
             with zipfile.ZipFile(file) as archive:
+                refuse_bombs(archive)
                 source = io.BytesIO(archive.read("model.weights.h5"))
         with h5py.File(source, "r") as weights:
             arrays: dict[str, Array] = {}
@@ -205,7 +208,7 @@ def _by_layer(weights: Any) -> dict[str, Array]:
     arrays = {}
     weights = weights.get("model_weights", weights)  # of a whole model
     for layer in weights.attrs.get("layer_names", ()):
-        layer = layer.decode() if isinstance(layer, bytes) else layer
+        layer = layer.decode() if isinstance(layer, bytes) else str(layer)
         for i, name in enumerate(weights[layer].attrs.get("weight_names", ())):
             item = _inside(weights, f"{layer}/{name.decode() if isinstance(name, bytes) else name}")
             arrays[f"{layer}/{i}"] = Array(tuple(item.shape), str(item.dtype), lambda item=item: np.asarray(item[()]))

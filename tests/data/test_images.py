@@ -43,6 +43,10 @@ def test_large_images_shrink_while_decoding():
         assert 100 <= min(shrunk.shape[:2]) <= 200
         whole = images.decode(encoded(pixels, kind), "x")
         np.testing.assert_allclose(shrunk.mean((0, 1)), whole.mean((0, 1)), atol=1)
+    grey = pixels[..., 1]
+    part = images.decode(encoded(grey, "png"), "x", lambda height, width: (7, 3, 301, 404), target=100)
+    expected = Image.fromarray(grey).crop((3, 7, 407, 308)).reduce(3)
+    np.testing.assert_array_equal(part, np.asarray(expected.convert("RGB")))
 
 
 def photograph(kind):
@@ -172,6 +176,17 @@ def test_messages_hold_no_addresses_and_no_functions_of_tensorflow_s():
             assert not re.search(r"0x|function_node|\{\{|\n", str(caught.value))
     with pytest.raises(images.ImageError, match="HEIC or AVIF"):
         images.decode(b"\0\0\0\x18ftypheic" + bytes(40), "a.jpg")
+
+
+def test_other_formats_are_refused_whatever_their_names():
+    """Pillow knows them, and runs Ghostscript for PostScript."""
+    for kind in ("tiff", "ppm", "eps"):
+        with pytest.raises(images.ImageError, match=r"^a\.jpg: not a complete image: not JPEG, PNG, GIF, BMP or WebP"):
+            images.decode(encoded(picture("red"), kind), "a.jpg")
+    several = io.BytesIO()  # as some cameras write JPEGs, with a preview behind
+    preview = Image.fromarray(picture("red", 24, 32))
+    Image.fromarray(picture("red")).save(several, "mpo", save_all=True, append_images=[preview], quality=95)
+    assert np.abs(images.decode(several.getvalue(), "a.jpg").astype(int) - picture("red")).mean() < 8
 
 
 def test_a_jpeg_whose_header_lies_is_refused():

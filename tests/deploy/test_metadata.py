@@ -1,6 +1,9 @@
 """Labels and description travel inside the file, where apps look for them."""
 
+import hashlib
+import importlib.util
 import io
+import json
 import zipfile
 
 import flatbuffers
@@ -10,6 +13,8 @@ import pytest
 from sklearn.datasets import load_sample_image
 
 import kresnet
+from kresnet.inference.exported import open_onnx
+from kresnet.inference.preprocessing import description_of
 from kresnet.inference.tflite_file import TFLiteFile
 
 LABELS = ["flower", "temple", "Katze", "chien", "鳥"]
@@ -59,6 +64,50 @@ def test_the_same_export_is_the_same_file(files, tmp_path):
     model, found = files
     again = kresnet.export(model, tmp_path / "x.tflite", labels=LABELS, latency=False)
     assert again.read_bytes() == found[None, "uint8"].read_bytes()
+
+
+def test_the_description_inside_is_that_beside_but_for_what_was_measured(files, tmp_path):
+    model, found = files
+    paths = [*found.values()]
+    if importlib.util.find_spec("tf2onnx"):
+        paths += [kresnet.export(model, tmp_path / "x.onnx", labels=LABELS)]
+    for path in paths:
+        inside = TFLiteFile(path).description if path.suffix == ".tflite" else open_onnx(path).description
+        beside = json.loads(description_of(path).read_text())
+        assert beside.pop("sha256") == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert beside.pop("proof")
+        assert inside == beside
+        assert inside["labels"] == LABELS
+
+
+def test_a_damaged_archive_is_named(files, tmp_path):
+    content = files[1][None, "uint8"].read_bytes()
+    graph = content[: content.index(b"PK\3\4")]
+
+    def refused(name, words, write):
+        path = tmp_path / "x.tflite"
+        path.write_bytes(graph)
+        with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+            write(archive)
+        with pytest.raises(ValueError, match=rf"{words}.* Received: "):
+            getattr(TFLiteFile(path), name)
+
+    refused(
+        "labels", "labels.txt inside .*x.tflite is damaged", lambda archive: archive.writestr("labels.txt", b"caf\xe9")
+    )
+    refused("labels", "inside .*x.tflite is too large", lambda archive: archive.writestr("labels.txt", bytes(1 << 25)))
+    refused(
+        "description",
+        "x.tflite/description.json is not a complete description",
+        lambda archive: archive.writestr("description.json", "{"),
+    )
+    refused("description", "not a complete", lambda archive: archive.writestr("description.json", "[" * 100_000))
+    path = tmp_path / "x.tflite"
+    path.write_bytes(content.replace(b'{"network"', b'{"netw0rk"'))
+    with pytest.raises(ValueError, match=r"description.json inside .*x.tflite is damaged: Bad CRC-32"):
+        _ = TFLiteFile(path).description
+    path.write_bytes(graph)
+    assert TFLiteFile(path).labels is TFLiteFile(path).description is None
 
 
 def test_labels_are_lines_of_a_file_in_the_archive(files):

@@ -181,6 +181,7 @@ def test_the_network_sees_what_evaluation_gives_it(folder, tmp_path, shape):
     kresnet.export(network(size=64), tmp_path / "big.tflite")
     wanted = {"crop_fraction": 0.9, "interpolation": "bicubic"}
     kresnet.export(network(), tmp_path / "wanting.tflite", description=wanted)
+    (tmp_path / "wanting.json").write_text('{"crop_fraction": 0.3}')  # of a file that was there before
     for file, size, options, settings in (
         (folder / "colours.tflite", 32, {}, {}),
         (folder / "colours.tflite", 32, {"crop_fraction": 0.5}, {"crop_fraction": 0.5}),

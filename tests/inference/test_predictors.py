@@ -1,7 +1,9 @@
 """A network is the same predictor in whatever form it is stored."""
 
+import hashlib
 import importlib.util
 import json
+import os
 import re
 import sys
 
@@ -104,6 +106,33 @@ def test_what_is_no_network_or_a_damaged_one_is_named_in_one_line(exports, tmp_p
     refused(tmp_path / "no variables", "is not a complete SavedModel")
 
 
+def test_pipes_are_not_waited_for(network, tmp_path):
+    saved = kresnet.export(network, tmp_path / "x")
+    (saved / "description.json").unlink()
+    os.mkfifo(saved / "description.json")
+    assert predictor(saved).class_names is None
+    network.save(tmp_path / BEST)
+    os.mkfifo(tmp_path / CONFIG)
+    with pytest.raises(ValueError, match=r"config\.json is not a run's"):
+        predictor(tmp_path)
+
+
+def test_a_saved_model_that_writes_files_is_refused(tmp_path):
+    import tensorflow as tf
+
+    class Writing(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3), tf.uint8)])
+        def run(self, image):
+            with tf.control_dependencies([tf.io.write_file(str(tmp_path / "ran"), "ran")]):
+                return {"probs": tf.reduce_mean(tf.cast(image, tf.float32), (1, 2))}
+
+    module = Writing()
+    tf.saved_model.save(module, tmp_path / "x", signatures=module.run)
+    with pytest.raises(ValueError, match=r"is not opened\. Received: operators=\['WriteFile'\], model='.*/x'"):
+        predictor(tmp_path / "x")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_class_names_are_those_that_the_model_knows_unless_a_run_names_them(network, tmp_path):
     network.save(tmp_path / BEST)
     assert predictor(network).class_names == predictor(tmp_path / BEST).class_names == NAMES
@@ -134,13 +163,56 @@ def test_what_the_weights_authors_evaluated_with_travels_with_the_network(tmp_pa
     for form in (model, tmp_path / "x.keras", tmp_path, lite, saved):
         found = predictor(form)
         assert (found.crop_fraction, found.interpolation) == (0.5, "bicubic")
-    beside = tmp_path / "x.json"
-    for remove in (lambda: beside.write_text("[1]"), beside.unlink):  # another program's; none
-        remove()
-        assert (predictor(lite).crop_fraction, predictor(lite).interpolation) == (None, None)
+
+
+def without_description(path):
+    """Makes a .tflite one of another program's, by leaving out the archive that `export` appends."""
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"PK\3\4")])
+    return path
+
+
+def test_a_file_is_read_by_what_it_carries_whatever_lies_beside_it(tmp_path, capsys):
+    """A kill may have left the JSON of the file that was there before."""
+    files = {"x.tflite": "x.json"} | ({"x.onnx": "x.onnx.json"} if importlib.util.find_spec("tf2onnx") else {})
+    for name, beside in files.items():
+        options = {"labels": NAMES, "description": WANTED, "latency": False}
+        file, beside = kresnet.export(sensitive(), tmp_path / name, **options), tmp_path / beside
+        other = {"labels": ["x", "y", "z"], "crop_fraction": 0.9, "sha256": "0" * 64}
+        for text in (json.dumps(other), "{", None):
+            beside.unlink() if text is None else beside.write_text(text)
+            found = predictor(file)
+            assert (found.class_names, found.crop_fraction, found.interpolation) == (NAMES, 0.5, "bicubic")
+            assert found.input_range == (0, 255)
+    assert not capsys.readouterr().err
+
+
+def test_the_description_beside_a_file_that_carries_none_must_not_be_another_file_s(tmp_path, capsys, photo):
+    lite = without_description(kresnet.export(sensitive(), tmp_path / "x.tflite", labels=NAMES, latency=False))
+    beside, own = tmp_path / "x.json", hashlib.sha256(lite.read_bytes()).hexdigest()
+    for told, expected in (
+        ({"labels": NAMES, **WANTED}, (NAMES, 0.5, "bicubic")),
+        ({"labels": NAMES, **WANTED, "sha256": own}, (NAMES, 0.5, "bicubic")),
+        ({"labels": {"cat": 1}, "input": {"range": "RGB"}}, (None, None, None)),
+        ([1], (None, None, None)),
+    ):
+        beside.write_text(json.dumps(told))
+        found = predictor(lite)
+        assert (found.class_names, found.crop_fraction, found.interpolation) == expected
+    assert not capsys.readouterr().err
+    for other in ("0" * 64, None, 5):
+        beside.write_text(json.dumps({"labels": NAMES, **WANTED, "sha256": other}))
+        found = predictor(lite)
+        assert (found.class_names, found.crop_fraction, found.interpolation) == (None, None, None)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"{beside} is passed over: it is of another file than {lite}")
+    assert main(["predict", str(lite), str(photo)]) == 0
+    assert "is passed over" in capsys.readouterr().err
     beside.write_text('{"crop_fraction": 0.5,')
     with pytest.raises(ValueError, match=r"x.json is not a complete description: .* Received: '.*x.json'"):
         predictor(lite)
+    beside.unlink()
+    assert predictor(lite).class_names is None
 
 
 @pytest.fixture

@@ -166,6 +166,13 @@ def test_a_keras_file_that_points_elsewhere(resnet18, tmp_path):
         kresnet.ResNet18(**SMALL, weights=tmp_path / "old.h5")
 
 
+def test_an_old_keras_file_whose_layers_are_numbers(tmp_path):
+    with h5py.File(tmp_path / "old.h5", "w") as file:
+        file.attrs["layer_names"] = [1, 2]
+    with pytest.raises(ValueError, match="damaged"):
+        kresnet.ResNet18(**SMALL, weights=tmp_path / "old.h5")
+
+
 def test_a_keras_file_without_weights(tmp_path):
     with zipfile.ZipFile(tmp_path / "empty.keras", "w") as archive:
         archive.writestr("config.json", "{}")

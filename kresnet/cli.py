@@ -317,6 +317,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the network was trained on
     from pathlib import Path
 
     from kresnet.data.loading import load

@@ -23,11 +23,7 @@ TRAINS = """
         images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype("uint8")
         history = model.fit(images, np.arange(8) % 3, batch_size=4, verbose=0)
         assert np.isfinite(history.history["loss"]).all()
-    try:
-        kresnet.export(model, "never.tflite")
-    except ValueError as error:
-        assert str(error).endswith(f"Received: backend={keras.backend.backend()!r}")
-        print(keras.backend.backend())
+    print(keras.backend.backend())
 """
 
 

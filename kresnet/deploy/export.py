@@ -10,9 +10,10 @@ from typing import Any
 
 import keras
 
-from kresnet import checks, files
+from kresnet import files
+from kresnet.deploy import elsewhere
 from kresnet.deploy.formats import FORMATS, choose
-from kresnet.deploy.task import plan
+from kresnet.deploy.task import CALIBRATION_IMAGES, plan
 from kresnet.inference.preprocessing import description_of
 
 
@@ -40,7 +41,8 @@ def export(
     replaced in one step, and the JSON after it, which names its file by "sha256".
 
     Args:
-        model: a functional model with one input and one output, on the TensorFlow backend.
+        model: a functional model with one input and one output. Where Keras's backend is JAX or PyTorch, it goes out
+            from a process on TensorFlow, which must be installed.
         path: where to write; missing folders are created.
         format: "tflite", "saved_model" or "onnx". Default: by the path's suffix, `.tflite` or `.onnx`; a path with any
             other suffix becomes the folder of a SavedModel.
@@ -77,29 +79,24 @@ def export(
             from the model, in which case the message names the layers that cause the error.
         ImportError: if a package that the format needs is missing.
     """
-    checks.require(
-        keras.backend.backend() == "tensorflow",
-        "Exporting needs Keras's TensorFlow backend: save the model as .keras, set KERAS_BACKEND=tensorflow, load it "
-        "and export",
-        backend=keras.backend.backend(),
-    )
     path = Path(path)
     format = choose(format, path)
-    task = plan(
-        model,
-        path,
-        format,
-        quantize=quantize,
-        io=io,
-        batch_size=batch_size,
-        calibration=calibration,
-        verify=verify,
-        labels=labels,
-        description=description,
-        tolerance=tolerance,
-        agreement=agreement,
-        latency=latency,
-    )
+    settings = {
+        "quantize": quantize,
+        "io": io,
+        "batch_size": batch_size,
+        "calibration": calibration,
+        "verify": verify,
+        "labels": None if labels is None else list(labels),
+        "description": description,
+        "tolerance": tolerance,
+        "agreement": agreement,
+        "latency": latency,
+    }
+    if keras.backend.backend() != "tensorflow":
+        elsewhere.export(model, path, {"format": format} | settings, CALIBRATION_IMAGES)
+        return path
+    task = plan(model, path, format, **settings)
     row = FORMATS[format]
     with _replacing(path, row.folder) as (written, about):
         row.write(task, written)

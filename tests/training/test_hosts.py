@@ -2,6 +2,9 @@
 
 import csv
 import os
+import pathlib
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -13,8 +16,10 @@ import numpy as np
 import pytest
 from processes import QUICKEST
 
+from kresnet import cli
 from kresnet.training import hosts
 
+EXAMPLES = pathlib.Path(__file__).parents[2] / "examples" / "many_hosts"
 # A shorter patience, so that the test need not wait a minute where only silence tells.
 COMMAND = """
 import sys
@@ -95,3 +100,25 @@ def test_one_process_is_alone():
     assert hosts.largest(3) == 3
     with hosts.alone(), hosts.naming_a_lost_one():
         pass
+
+
+@pytest.mark.parametrize("name", ["train.slurm", "job.yaml", "compose.yaml", "README.md"])
+def test_the_examples_commands_are_understood(name, monkeypatch):
+    text = (EXAMPLES / name).read_text()
+    if name.endswith(".yaml"):
+        yaml = pytest.importorskip("yaml")
+        found = [document for document in yaml.safe_load_all(text) if document.get("kind") != "Service"]
+        commands = [
+            *[service["command"] for service in found[0].get("services", {}).values()],
+            *[one["command"] for d in found if "spec" in d for one in d["spec"]["template"]["spec"]["containers"]],
+        ]
+    else:
+        commands = [shlex.split(line) for line in re.findall(r"kresnet train .*", text.replace("\\\n", " "))]
+        commands = [command for command in commands if len(command) > 3]
+    parsed = []
+    monkeypatch.setattr(cli, "_train", lambda options: parsed.append(options) or 0)
+    for command in commands:
+        assert command[0] == "kresnet"
+        assert cli.main(command[1:]) == 0
+    assert parsed
+    assert all(options.coordinator for options in parsed)

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from kresnet import checks
+from kresnet.graph.seeds import give_to_generators, state_of_generators
 from kresnet.graph.trainer import begin_at, build_metrics, times_opened
 from kresnet.progress import say
 from kresnet.training import hosts, states
@@ -174,6 +175,7 @@ class Resume(keras.callbacks.Callback):
         model = self.model
         metrics = self._metrics or _values("metrics", model.metrics_variables)
         arrays = _values("model", model.variables) | _values("optimizer", model.optimizer.variables) | metrics
+        arrays |= {f"generator.{name}": state for name, state in state_of_generators().items()}
         of_others = []
         for number, callback in enumerate(filter(remembers, self._others.callbacks)):
             state = state_of(callback)
@@ -215,6 +217,7 @@ class Resume(keras.callbacks.Callback):
         for callback in self._others.callbacks:
             if callback not in remembering:
                 say_of_loss(callback)
+        _give_to_generators(arrays)
         begin_at(model, self.params["epochs"] if facts["ended"] else facts["epoch"])
         facts["history"] = unpacked(facts["history"], arrays)
         if not facts["ended"]:
@@ -258,6 +261,7 @@ class Resume(keras.callbacks.Callback):
         def passing(*arguments: Any) -> Any:
             if self._to_pass <= 0:
                 model.train_function = train
+                _give_to_generators(arrays)  # again: building the metrics may have drawn
                 return train(*arguments)
             # PyTorch's `fit` hands over batches, the others' an iterator of them.
             batches = arguments[-1] if backend == "torch" else [next(arguments[-1]) for _ in range(at_once)]
@@ -322,6 +326,10 @@ def _interval(every: str) -> tuple[int, float]:
 
 def _values(kind: str, variables: Sequence[Any]) -> dict[str, np.ndarray]:
     return {f"{kind}{i}": np.array(keras.ops.convert_to_numpy(v)) for i, v in enumerate(variables)}
+
+
+def _give_to_generators(arrays: dict[str, np.ndarray]) -> None:
+    give_to_generators({name.partition(".")[2]: a for name, a in arrays.items() if name.startswith("generator.")})
 
 
 def _paths(variables: Sequence[Any]) -> list[str]:

@@ -243,3 +243,24 @@ def test_what_is_left_out_and_which_files_were_mistaken_is_said(tmp_path, capsys
     page = (tmp_path / "run" / "report.html").read_text()
     assert "1 epoch, number 1 kept" in page
     assert f'file">{photos}/' in page
+
+
+@pytest.mark.slow
+def test_each_epoch_trains_on_what_can_be_read(tmp_path, recwarn):
+    """Keras would say in each epoch that its input ran out of data, since it knows no length."""
+    photos = write_folder(tmp_path / "photos", count=10)
+    for name in ("red/0.jpg", "green/1.png", "blue/3.bmp"):
+        (photos / name).write_bytes(b"no image")
+    seen = []
+    spy = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(batch),
+        on_epoch_begin=lambda epoch, logs: seen.append("epoch"),
+    )
+    options = {"epochs": 3, "batch_size": 4, "on_error": "skip", "callbacks": [spy]}
+    history = train(tmp_path / "run", photos, tiny(classes=3, channels=3), **options)
+    assert len(history.history["val_loss"]) == 3
+    data = kresnet.data.load(photos, "train", 16, 1, on_error="skip")
+    readable = len(list(data))
+    assert readable == data.examples - len(data.skipped) < data.examples
+    assert seen == ["epoch", *range(readable // 4)] * 3
+    assert not [warning for warning in recwarn if "ran out of data" in str(warning.message)]

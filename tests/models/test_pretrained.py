@@ -81,7 +81,14 @@ def test_one_of_each_is_recommended_and_free():
         assert first.recommended
         assert not first.checkpoint().noncommercial
         assert not any(row.recommended for row in others)
+    for known in ("resnet20", "vgg11_bn", "ecaresnet26t"):  # one of them timm's alone
+        assert kresnet.list_weights(known) == [row for row in ROWS if row.key == known]
     assert kresnet.list_weights("resnet20") == []
+    for typo, hint in (("resnet5O", "Did you mean .*'resnet50'"), ("ecaresnet5Ot", "Did you mean .*'ecaresnet50t'")):
+        with pytest.raises(ValueError, match=rf"no network of that name; .*{hint}.* Received: key='{typo}'$"):
+            kresnet.list_weights(typo)
+    with pytest.raises(ValueError, match=r"Received: key=\['resnet50'\]$"):
+        kresnet.list_weights(["resnet50"])
     assert [row.tag for row in kresnet.list_weights("resnet50")][:2] == ["IMAGENET1K_V2", "IMAGENET1K_V1"]
 
 

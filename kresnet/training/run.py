@@ -195,7 +195,7 @@ def write_report(
         """Returns the images of these indices. Reads the data again, since all images may not fit in memory."""
         found, start = {}, 0
         for x, y, *_ in validation_data:
-            y = class_indices(y)
+            y = class_indices(y, two=result.probabilities.shape[1] == 2)
             for i in np.flatnonzero(np.isin(np.arange(start, start + len(y)), indices)):
                 found[start + i] = np.asarray(x[i])
                 same = y[i] == result.labels[start + i]

@@ -110,6 +110,19 @@ def test_ranges_that_differ_are_noticed_where_none_is_known(tmp_path):
         train(tmp_path / "run", batches(), model, validation_data=batches(images=(IMAGES / 255).astype("float32")))
 
 
+def test_pixels_of_a_source_are_not_what_a_network_of_0_to_1_takes(tmp_path):
+    model = keras.Sequential([keras.Input((16, 16, 1)), keras.layers.Rescaling(255.0), tiny(classes=10)])
+    with pytest.raises(ValueError, match=r"images in `data` look like pixels, 0 to 255, .* made for 0 to 1\."):
+        train(tmp_path / "run", "digits", model)
+    assert not (tmp_path / "run").exists()
+
+
+def test_validation_images_are_looked_at_in_every_batch(tmp_path):
+    late = np.concatenate([IMAGES[:16], IMAGES[16:] / 255]).astype("float32")
+    with pytest.raises(ValueError, match=r"^The images in `validation_data` look like numbers scaled to 0 to 1"):
+        train(tmp_path / "run", batches(), validation_data=batches(images=late))
+
+
 def test_class_weights():
     counts = batches(np.repeat([0, 1, 2], (12, 8, 4)))
     assert inputs.class_weights("balanced", counts, 3) == pytest.approx({0: 2 / 3, 1: 1, 2: 2})
@@ -165,6 +178,18 @@ def test_losses_agree_with_keras_s():
     (accuracy,) = losses.metrics(1, from_logits=True)
     accuracy.update_state(two, one)
     assert float(accuracy.result()) == pytest.approx(np.mean((one[:, 0] > 0) == two))
+
+
+def test_evaluate_names_a_label_that_is_none():
+    model = tiny(classes=3)
+    for labels, message in (
+        (changed(9, 0.5), r"must be whole numbers\. Received: label=0\.5"),
+        (changed(9, np.nan), r"must be whole numbers\. Received: label=nan"),
+        (soft(9, np.nan), r"must be finite numbers\. Received: label=\[\[nan, nan, nan\]\]"),
+        (changed(9, 3), r"must be in 0 to 2\. Received: label=3"),
+    ):
+        with pytest.raises(ValueError, match=f"^Labels {message}"):
+            kresnet.evaluate(model, batches(labels), verbose=False)
 
 
 def test_evaluate_names_what_is_not_finite():

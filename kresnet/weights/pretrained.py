@@ -185,7 +185,8 @@ def by_name(key: str, name: str) -> Checkpoint:
     else:
         problem = f"There are no published weights of {key} by that name, nor such a file"
         listed += ", and 'imagenet' for the first of these" if rows and rows[0].recommended else ""
-    raise ValueError(f"{problem}; {listed}.{checks.closest(name, tags)} Received: weights={name!r}")
+    hint = checks.closest(name, [*tags, "imagenet"])
+    raise ValueError(f"{problem}; {listed}.{hint} Received: weights={name!r}")
 
 
 def on_hub(name: str) -> Checkpoint:

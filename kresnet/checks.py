@@ -14,7 +14,8 @@ def require(condition: bool, expectation: str, **received: Any) -> None:
     """Raises `ValueError("<expectation>. Received: name=value, ...")` unless `condition` holds."""
     if not condition:
         values = ", ".join(f"{name}={value!r}" for name, value in received.items())
-        raise ValueError(f"{expectation}. Received: {values}")
+        end = "" if expectation.endswith("?") else "."  # behind what `closest` asks
+        raise ValueError(f"{expectation}{end} Received: {values}")
 
 
 def integer(name: str, value: Any, minimum: int = 1, maximum: int | None = None) -> int:

@@ -215,14 +215,14 @@ def _weights(pattern: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     from fnmatch import fnmatchcase
 
     from kresnet.models.catalogue import natural
-    from kresnet.weights.pretrained import list_weights
+    from kresnet.weights.pretrained import published
 
     rows = [
         (
             *(row.key, row.tag, f"{row.top1:.1f}" if row.top1 else "", str(row.size), f"{row.crop_fraction:.3f}"),
             *(row.licence, f"{row.source}: {row.name if '://' in row.place else row.place}"),
         )
-        for row in sorted(list_weights(), key=lambda row: natural(row.key))
+        for row in sorted(published(), key=lambda row: natural(row.key))
         if fnmatchcase(row.key, pattern)
     ]
     return ("key", "weights", "top-1", "pixels", "crop", "licence", "source"), rows

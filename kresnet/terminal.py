@@ -38,12 +38,18 @@ OF_LOST = (
     b"kresnet: another process of this job is lost, and with it the job: start it again with --resume, on as many "
     b"processes as a batch divides among\n"
 )
+# TensorFlow's log of an error of ours within a dataset, such as a broken image: the command says it in a line of its
+# own. What follows until the next line of a log: the functions of Python's that it passed through.
+TOLD = re.compile(
+    rb"[WE]\d{4} .*(op_kernel|local_rendezvous)\.cc:.*INVALID_ARGUMENT: .*(ValueError: |assertion failed: \[Labels )"
+)
+FOLLOWS = re.compile(rb"$|\s|Traceback \(most recent call last\):|ValueError: ")
 LEAVING = 1.0  # seconds for the last lines, at the end
 
 
 @contextlib.contextmanager
 def without_start_up_lines() -> Iterator[None]:
-    """While it is open, lines of `START_UP` that are written to file descriptor 2 do not reach the standard error.
+    """While it is open, lines of `START_UP` and `TOLD` written to file descriptor 2 do not reach the standard error.
 
     A child process passes all others on, also those that come before a crash of this process; Python's own standard
     error goes there directly. It must be opened before there are threads. Where processes cannot fork, as on Windows,
@@ -110,15 +116,18 @@ def plain_warnings() -> Iterator[None]:
 
 
 def _pass_on(source: int, target: int) -> None:
-    """Copies all lines between file descriptors but those of `START_UP`, until the source ends, or says `LOST`."""
-    rest = b""
+    """Copies lines between file descriptors, but those of `START_UP` and `TOLD`, until the source ends or says `LOST`."""
+    rest, told = b"", False
     while chunk := os.read(source, 65536):
         *lines, rest = (rest + chunk).split(b"\n")
-        if any(LOST.match(line) for line in lines):
-            _write(target, OF_LOST)
-            return
-        _write(target, b"".join(line + b"\n" for line in lines if not START_UP.match(line)))
-    if not START_UP.match(rest):
+        for line in lines:
+            if LOST.match(line):
+                _write(target, OF_LOST)
+                return
+            told = bool(TOLD.match(line)) or (told and bool(FOLLOWS.match(line)))
+            if not told and not START_UP.match(line):
+                _write(target, line + b"\n")
+    if rest and not START_UP.match(rest) and not TOLD.match(rest):
         _write(target, rest)
 
 

@@ -121,7 +121,7 @@ def test_importing_kresnet_imports_no_keras():
         import kresnet
         from kresnet import checks, cli
         from kresnet.weights import pretrained
-        assert pretrained.list_weights("resnet50")
+        assert pretrained.published("resnet50")
         assert not {"keras", "tensorflow", "rich"} & set(sys.modules)
         import keras
         assert keras.saving.get_registered_object("kresnet>GroupedConv2D") is kresnet.layers.GroupedConv2D

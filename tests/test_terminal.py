@@ -33,12 +33,30 @@ E0000 00:00:1795690878.170176   14524 cuda_platform.cc:52] failed call to cuInit
 ERROR: Didn't find op for builtin opcode 'CONV_2D' version '9'.
 F0000 00:00:1795690878.170176   14524 tensor.cc:1] Check failed: dtype() == expected
 """
+# Of a broken image within a dataset, which the command names itself.
+TOLD = """\
+W0000 00:00:1795722253.200117   18708 op_kernel.cc:1845] INVALID_ARGUMENT: ValueError: a.jpg: not a complete image
+Traceback (most recent call last):
+
+  File "tensorflow/python/ops/script_ops.py", line 269, in __call__
+    ret = func(*args)
+          ^^^^^^^^^^^
+
+ValueError: a.jpg: not a complete image
+
+
+\t [[{{node PyFuncStateless}}]]
+W0000 00:00:1795722253.246293   18720 local_rendezvous.cc:412] Local rendezvous is aborting with status: \
+INVALID_ARGUMENT: assertion failed: [Labels in `data` must be whole numbers]
+\t [[{{node Assert}}]]
+"""
 
 
 def run(code, afterwards=""):
     """Runs code with `without_start_up_lines` open; `native` writes to descriptor 2 as C++ does."""
     program = "import os, sys, time\nfrom kresnet.terminal import without_start_up_lines\n"
-    program += f"START_UP, REAL = {START_UP!r}, {REAL!r}\ndef native(text): os.write(2, text.encode())\n"
+    program += f"START_UP, REAL, TOLD = {START_UP!r}, {REAL!r}, {TOLD!r}\n"
+    program += "def native(text): os.write(2, text.encode())\n"
     program += "with without_start_up_lines():\n" + textwrap.indent(textwrap.dedent(code), "    ") + "\n" + afterwards
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
 
@@ -46,6 +64,13 @@ def run(code, afterwards=""):
 def test_only_start_up_lines_are_kept_off():
     done = run("native(START_UP + REAL + START_UP)\nprint('out')\nnative('no newline')")
     assert (done.returncode, done.stdout, done.stderr) == (0, "out\n", f"{REAL}no newline")
+
+
+def test_what_the_command_says_itself_is_not_said_before_in_other_words():
+    done = run("native(TOLD + REAL + TOLD)")
+    assert done.stderr == REAL
+    done = run("native(REAL + '  indented, but of nothing told\\n' + TOLD + 'Fatal Python error: Aborted\\n')")
+    assert done.stderr == REAL + "  indented, but of nothing told\nFatal Python error: Aborted\n"
 
 
 def test_what_python_says_goes_through_as_it_is():

@@ -51,10 +51,30 @@ def batches(data: Any, shape: tuple[int, ...], name: str) -> Iterator[tuple[np.n
         raise ValueError(f"`{name}` holds no images. Received: {name}={type(data).__name__}")
 
 
-def class_indices(labels: Any) -> np.ndarray:
-    """Returns class indices (n,) from indices (n,) or (n, 1), or from one-hot or soft labels (n, classes)."""
+def class_indices(labels: Any, two: bool = False) -> np.ndarray:
+    """Returns class indices.
+
+    Args:
+        labels: indices, (n,) or (n, 1), or one-hot or soft labels, (n, classes).
+        two: whether there are two classes, so that a number in 0 to 1 may be the share of class 1.
+
+    Returns:
+        (n,), int64; of soft labels the largest class.
+
+    Raises:
+        ValueError: if a label is neither, or is not finite; it names the first.
+    """
     labels = np.asarray(labels)
-    return labels.argmax(-1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(-1)
+    checks.require(labels.dtype.kind in "buif", "Labels must be numbers", dtype=str(labels.dtype))
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        bad = ~np.isfinite(labels).all(1)
+        checks.require(not bad.any(), "Labels must be finite numbers", label=labels[bad][:1].tolist())
+        return labels.argmax(-1)
+    labels = labels.reshape(-1).astype("float64")
+    shares = (labels > 0) & (labels < 1) if two else np.zeros(labels.shape, bool)
+    bad = labels[~(np.isfinite(labels) & ((labels == np.floor(labels)) | shares))]
+    checks.require(len(bad) == 0, "Labels must be whole numbers", label=float(bad[0]) if len(bad) else None)
+    return np.where(shares, labels > 0.5, labels).astype("int64")
 
 
 def _pairs(data: Any, name: str) -> Iterator[tuple[Any, Any]]:

@@ -23,7 +23,8 @@ from kresnet.deploy.metadata import Metadata
 from kresnet.deploy.quantize import is_quantize_aware
 from kresnet.graph.fold import fold_batch_norm
 from kresnet.graph.outputs import output_kind
-from kresnet.graph.trace import all_layers, is_functional, nested
+from kresnet.graph.rebuild import flattened
+from kresnet.graph.trace import all_layers, functional, is_functional
 from kresnet.inference.exported import DESCRIPTION, onnx_packages
 from kresnet.layers.grouped import native_grouped_convolution
 
@@ -146,8 +147,7 @@ def prepared(model: keras.Model, integer: bool = False) -> keras.Model:
 
     Returns:
         A copy with batch norms folded and written in XNNPACK's operators (`lower`), unless the model was made by
-        `quantize_aware`, which fixes the operators. A model that contains models or is not functional is returned as
-        it is.
+        `quantize_aware`, which fixes the operators. A model that is not `is_rewritable` is returned as it is.
     """
     folded = without_batch_norms(model)
     return folded if folded is model or is_quantize_aware(model) else lower(folded, integer=integer)
@@ -155,12 +155,19 @@ def prepared(model: keras.Model, integer: bool = False) -> keras.Model:
 
 def without_batch_norms(model: keras.Model) -> keras.Model:
     """Returns a copy with batch norms folded, or the model itself if it is not `is_rewritable`."""
-    return fold_batch_norm(model) if is_rewritable(model) else model
+    return fold_batch_norm(one_graph(model)) if is_rewritable(model) else model
 
 
 def is_rewritable(model: keras.Model) -> bool:
-    """Tells whether the model's graph can be rewritten: it is functional, and none of its layers is a model."""
-    return is_functional(model) and not nested(model)
+    """Tells whether the model's graph can be rewritten: it is functional, and so are the models in it."""
+    model = functional(model)
+    inner = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    return is_functional(model) and all(map(is_rewritable, inner))
+
+
+def one_graph(model: keras.Model) -> keras.Model:
+    """Returns an `is_rewritable` model as a functional one that holds no models."""
+    return flattened(functional(model))
 
 
 def to_onnx(model: keras.Model, path: Path, description: str) -> None:

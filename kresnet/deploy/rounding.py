@@ -9,10 +9,9 @@ import keras
 import numpy as np
 
 from kresnet.deploy import convert, proof
-from kresnet.graph.fold import fold_batch_norm
+from kresnet.graph.fold import NORMS, affine
 from kresnet.graph.memory import in_parts
-from kresnet.graph.rebuild import duplicate, flattened, rebuild
-from kresnet.graph.trace import functional, is_functional
+from kresnet.graph.rebuild import duplicate, rebuild
 
 IMAGES, DRAWS = 16, 3
 
@@ -39,11 +38,11 @@ def measure(
         "sums", from the order of sums; and "file", between the file and what it should compute. None where all
         numbers are the same, and for a model without a graph, of which it is not known what a float16 file computes.
     """
-    if not deviation or (half and not is_functional(functional(model))):
+    if not deviation or (half and not convert.is_rewritable(model)):
         return None
     images = proof.some_images(model, data, IMAGES)
     network = proof.compared(model, logits)
-    ideal = proof.compared(halved(_folded(model)), logits) if half else network
+    ideal = proof.compared(halved(convert.prepared(model)), logits) if half else network
     expected = _outputs(ideal, images)
     rng = np.random.default_rng(0)
 
@@ -59,11 +58,6 @@ def measure(
     return {cause: difference / deviation for cause, difference in found.items()}
 
 
-def _folded(model: keras.Model) -> keras.Model:
-    """Returns the form of a model whose weights a float16 file holds; those of a model in a model are folded later."""
-    return convert.prepared(model) if convert.is_rewritable(model) else fold_batch_norm(functional(flattened(model)))
-
-
 def halved(model: keras.Model) -> keras.Model:
     """Returns a copy of a functional model with weights and constants rounded to float16, which computes in float32."""
 
@@ -75,6 +69,9 @@ def halved(model: keras.Model) -> keras.Model:
             mean, variance = (keras.ops.convert_to_numpy(value) for value in (operation.mean, operation.variance))
             scale = _half(1 / np.maximum(np.sqrt(variance), keras.config.epsilon()))
             return lambda x, **_: (x - _half(mean)) * scale
+        if type(operation) in NORMS:  # one that was not folded: the converter makes a product and a sum of it
+            scale, shift = (_half(numbers) for numbers in affine(operation))
+            return lambda x, **_: x * scale + shift
         return duplicate(operation)
 
     _, new = rebuild(model, copy)

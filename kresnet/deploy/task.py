@@ -187,10 +187,10 @@ def _in_float32(model: keras.Model) -> keras.Model:
     half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in all_layers(model))
     checks.require(
         not half or convert.is_rewritable(model),
-        "A model that computes in half precision and contains other models cannot be exported; build it in float32",
+        "A model that computes in half precision and has no graph cannot be exported; build it in float32",
         model=model.name,
     )
-    return rebuild(model, in_float32)[1] if half else model
+    return rebuild(convert.one_graph(model), in_float32)[1] if half else model
 
 
 def _network(model: keras.Model, description: Mapping[str, Any]) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def evaluate(
             classes=[p.shape[1] for p in outputs],
         )
         probabilities.append(np.mean(outputs, axis=0, dtype="float32"))
-        labels.append(class_indices(y).astype("int64"))
+        labels.append(class_indices(y, two=outputs[0].shape[1] == 2))
     checks.require(len(labels) > 0, "There are no images", data=data)
     result = Evaluation(np.concatenate(labels), np.concatenate(probabilities), crops=crops, scales=tuple(scales))
     names = _class_names(result, getattr(batches, "class_names", None), predictors[0].class_names)

@@ -114,16 +114,21 @@ def _same_channels(layer: Any, norm: Any, call: Any) -> bool:
 
 
 def _folded_weights(layer: Any, norm: Any) -> list[np.ndarray]:
-    """Returns the kernel and bias that do the work of both; computed in float64, since variances may be tiny."""
-
-    def values(weight: Any) -> np.ndarray:
-        return keras.ops.convert_to_numpy(weight).astype("float64")
-
-    scale = 1 / np.sqrt(values(norm.moving_variance) + norm.epsilon)
-    scale = scale * values(norm.gamma) if norm.scale else scale
-    bias = values(layer.bias) if layer.use_bias else 0.0
-    bias = (bias - values(norm.moving_mean)) * scale + (values(norm.beta) if norm.center else 0.0)
-    kernel = values(layer.kernel)
+    """Returns the kernel and bias that do the work of both."""
+    scale, shift = affine(norm)
+    bias = (_values(layer.bias) * scale if layer.use_bias else 0.0) + shift
+    kernel = _values(layer.kernel)
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)  # its channels are its kernel's last two axes
     kernel = kernel * (scale.reshape(kernel.shape[-2:]) if depthwise else scale)
     return [kernel, bias]
+
+
+def affine(norm: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what a norm multiplies channels by, and adds then; computed in float64, since variances may be tiny."""
+    scale = 1 / np.sqrt(_values(norm.moving_variance) + norm.epsilon)
+    scale = scale * _values(norm.gamma) if norm.scale else scale
+    return scale, (_values(norm.beta) if norm.center else 0.0) - _values(norm.moving_mean) * scale
+
+
+def _values(weight: Any) -> np.ndarray:
+    return keras.ops.convert_to_numpy(weight).astype("float64")

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+_BELOW_ZERO = "numbers scaled to -1 to 1, or standardized ones"
 _any_range = False
 
 
@@ -87,11 +88,16 @@ def _seen(low: float, high: float, wanted: tuple[float, float]) -> str | None:
         if high <= 2 and low >= 0:
             return "numbers scaled to 0 to 1"
         if low < 0 and high <= 16:
-            return "numbers scaled to -1 to 1, or standardized ones"
+            return _BELOW_ZERO
         if size == 255 and high > 400:
             return "numbers of more than 8 bits"
         return "pixels, 0 to 255" if size > 255 and high <= 255 else None
-    return "pixels, 0 to 255" if high > 16 else None
+    if high > 16:
+        return "pixels, 0 to 255"
+    # By resizing, and by augmentation, numbers may lie beyond the ends, but not that far.
+    if low < wanted[0] - 0.5:
+        return _BELOW_ZERO if wanted[0] == 0 else "standardized numbers"
+    return "dark pixels, or standardized numbers" if high > 2.5 else None
 
 
 def watched(data: Any, check: RangeCheck) -> Any:
@@ -116,7 +122,12 @@ def watched(data: Any, check: RangeCheck) -> Any:
     return data
 
 
-def _watched_dataset(data: Any, check: RangeCheck) -> Any:
+def seen_whole(data: Any, check: RangeCheck) -> Any:
+    """Returns a `tf.data.Dataset` of batches of (images, ...), such that the check sees each of them on the host."""
+    return _watched_dataset(data, check, whole=True) if check.wanted is not None else data
+
+
+def _watched_dataset(data: Any, check: RangeCheck, whole: bool = False) -> Any:
     import tensorflow as tf
 
     if not isinstance(data.element_spec, tuple) or not isinstance(data.element_spec[0], tf.TensorSpec):
@@ -126,12 +137,13 @@ def _watched_dataset(data: Any, check: RangeCheck) -> Any:
         check(images)
         return np.True_
 
-    def first(index: Any, batch: Any) -> Any:
-        seen = tf.cond(index == 0, lambda: tf.numpy_function(look, [batch[0]], tf.bool), lambda: tf.constant(True))
+    def watch(index: Any, batch: Any) -> Any:
+        wanted = whole | (index == 0)
+        seen = tf.cond(wanted, lambda: tf.numpy_function(look, [batch[0]], tf.bool), lambda: tf.constant(True))
         with tf.control_dependencies([seen]):
             return tf.nest.map_structure(tf.identity, batch)
 
-    return data.enumerate().map(first)
+    return data.enumerate().map(watch)
 
 
 def _watched_batches(data: Any, check: RangeCheck) -> Iterator[Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -30,3 +33,15 @@ def times_opened(data: Any, epochs: int) -> int:
     """
     twice = keras.backend.backend() == "tensorflow" and data.cardinality() >= 0
     return 2 * epochs if twice else epochs
+
+
+@contextlib.contextmanager
+def may_end_anywhere() -> Iterator[None]:
+    """While it is open, `fit` does not warn of datasets that end before it knows how long they are.
+
+    Keras learns by its end how long such a dataset is, one whose broken images are skipped for example, reads all of it
+    in every epoch, and yet says each time that it "ran out of data; interrupting training".
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
+        yield

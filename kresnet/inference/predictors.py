@@ -131,10 +131,12 @@ def run_config(path: str | os.PathLike) -> dict[str, Any]:
         return {}
     try:
         config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None  # a pipe would be waited for
-        names = config.get("class_names") if isinstance(config, dict) else False
     except (ValueError, RecursionError):
-        names = False
-    ok = names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names))
+        config = None
+    if ok := isinstance(config, dict):
+        names, seed = config.get("class_names"), config.get("split_seed")
+        ok = names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names))
+        ok = ok and (seed is None or (type(seed) is int and seed >= 0))
     checks.require(ok, f"{file} is not a run's: train anew, or give {BEST} beside it", model=str(path))
     return config
 

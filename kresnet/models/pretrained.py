@@ -67,7 +67,7 @@ def _described(key: str, file: Path, origin: str | None) -> Checkpoint | None:
             f"`weights_origin` must be a timm architecture.{checks.closest(architecture, architectures.known())}",
             weights_origin=origin,
         )
-        rows = [row for row in pretrained.list_weights() if row.name == origin]
+        rows = [row for row in pretrained.published() if row.name == origin]
         checks.require(rows or not tag, f"There are no known weights of {architecture} with that tag", tag=tag)
         return rows[0].checkpoint() if rows else make(architecture=architecture)
     told = entries.metadata(file)
@@ -83,7 +83,7 @@ def _described(key: str, file: Path, origin: str | None) -> Checkpoint | None:
             return pretrained.described(json.loads(beside.read_text()), make)
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError):
             return None  # some other program's
-    rows = [row for row in pretrained.list_weights(key) if row.name == file.name]
+    rows = [row for row in pretrained.published(key) if row.name == file.name]
     return rows[0].checkpoint() if rows else None
 
 

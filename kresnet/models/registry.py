@@ -12,7 +12,7 @@ from kresnet import checks
 from kresnet.models import architectures, catalogue
 from kresnet.models.build import Builder, Published, make_builder
 from kresnet.models.family import Family, Spec
-from kresnet.weights.pretrained import HUB, list_weights, on_hub
+from kresnet.weights.pretrained import HUB, PublishedWeights, on_hub, published
 
 # The modules that register networks. A new family's goes here.
 FAMILIES = (
@@ -85,7 +85,7 @@ def get_builder(key: str) -> Builder:
         found = next(builder.family for builder in _builders.values() if type(builder.spec) is type(spec))
         return make_builder(Published(key, found, spec, "", key))
     if not isinstance(key, str) or key not in _builders:
-        hint = checks.closest(key, _builders)
+        hint = checks.closest(key, {**_builders, **architectures.known()})
         raise ValueError(f"There is no network of that name; `list_models()` gives all.{hint} Received: key={key!r}")
     return _builders[key]
 
@@ -102,8 +102,25 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
         The keys that match, sorted as people do: resnet18 before resnet110.
     """
     _import_families()
-    keys = {row.key for row in list_weights()} if pretrained else _builders
+    keys = {row.key for row in published()} if pretrained else _builders
     return sorted((key for key in keys if fnmatch.fnmatchcase(key, pattern)), key=catalogue.natural)
+
+
+def list_weights(key: str | None = None) -> list[PublishedWeights]:
+    """Lists published weights.
+
+    Args:
+        key: of a network of `list_models()`, or timm's name of an architecture; None for all.
+
+    Returns:
+        Those of the network, the recommended ones first; none for a network that nobody has published any of.
+
+    Raises:
+        ValueError: if there is no such key; it names the closest ones.
+    """
+    if key is not None:
+        get_builder(key)
+    return published(key)
 
 
 def family(name: str) -> Family:

@@ -59,7 +59,9 @@ def join(coordinator: str, processes: int | None = None, process_id: int | None 
         checks.integer("processes", processes)
         checks.require(0 <= process_id < processes, f"`process_id` is 0 to {processes - 1}", process_id=process_id)
         own = {"coordinator_address": coordinator, "num_processes": processes, "process_id": process_id}
-    jax.distributed.initialize(**own, heartbeat_timeout_seconds=PATIENCE, initialization_timeout=300)
+    jax.distributed.initialize(
+        **own, heartbeat_timeout_seconds=PATIENCE, initialization_timeout=300, shutdown_timeout_seconds=3600
+    )
 
 
 def _number(name: str, given: int | None, variables: tuple[str, ...]) -> int:

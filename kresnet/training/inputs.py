@@ -15,7 +15,7 @@ from kresnet.data import images, sources
 from kresnet.data.loading import load
 from kresnet.data.samples import class_indices
 from kresnet.graph.inputs import input_range
-from kresnet.graph.ranges import RangeCheck
+from kresnet.graph.ranges import RangeCheck, seen_whole
 from kresnet.progress import say
 from kresnet.training.recipe import Recipe
 
@@ -120,15 +120,18 @@ def checked(
 
     Raises:
         ValueError: if images are not of the range that the network is made for, or of different ranges, or a label
-            cannot be right.
+            cannot be right; of validation images, every batch is looked at when it is used.
     """
     wanted, classes, sizes, found = input_range(model), model.output_shape[-1], {}, {}
     for name, data in datasets.items():
         pictures, labels = seen[name] if name in seen else first_batch(data, name)
-        RangeCheck(wanted, name)(pictures)
+        in_range = RangeCheck(wanted, name)
+        in_range(pictures)
         sizes[name] = float(np.abs(pictures.astype("float32")).max())
         found[name] = with_checked_labels(data, classes, several, name)
         check_labels(labels, classes, several, name)
+        if name != "data":  # of the training data the first batch speaks for all
+            found[name] = seen_whole(found[name], in_range)
     alike = len(sizes) < 2 or not min(sizes.values()) or max(sizes.values()) / min(sizes.values()) < 20
     checks.require(alike, "Training and validation images have different ranges; their largest numbers", **sizes)
     return found
@@ -222,10 +225,11 @@ def class_weights(wanted: Mapping[int, float] | str | None, data: Any, classes: 
     if wanted is None:
         return None
     classes = max(2, classes)
+    two = classes == 2
     if wanted == "balanced":
         known = getattr(data, "labels", None)
         if known is None:
-            known = np.concatenate([class_indices(batch[1]) for batch in data.as_numpy_iterator()])
+            known = np.concatenate([class_indices(batch[1], two) for batch in data.as_numpy_iterator()])
         counts = np.bincount(np.asarray(known, "int64"), minlength=classes)
         checks.require(counts.all(), 'class_weight="balanced" needs images of every class', images=counts.tolist())
         return {index: float(counts.sum() / (classes * count)) for index, count in enumerate(counts)}

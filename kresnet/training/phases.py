@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from kresnet.data.loading import broken_image, ended, without_tuning
+from kresnet.graph.trainer import may_end_anywhere
 from kresnet.training import inputs, states, transfer
 from kresnet.training.resume import Resume
 from kresnet.training.signals import Interrupted
@@ -73,17 +74,20 @@ class Phases:
 
     def _fit(self, callbacks: list[keras.callbacks.Callback], folder: Path, initial_epoch: int) -> None:
         resume = Resume(folder, callbacks, self.data, self.checkpoint_every, delete=False)
+        fed = [data for data in (self.data, self.validation_data) if data is not None]
+        lengths_are_known = all(data.cardinality() >= 0 for data in fed)
         try:
-            self.model.fit(
-                without_tuning(self.data),
-                validation_data=without_tuning(self.validation_data),
-                epochs=self.epochs,
-                initial_epoch=initial_epoch,
-                callbacks=[resume],
-                class_weight=self.class_weight,
-                verbose=0,
-                shuffle=False,
-            )
+            with contextlib.nullcontext() if lengths_are_known else may_end_anywhere():
+                self.model.fit(
+                    without_tuning(self.data),
+                    validation_data=without_tuning(self.validation_data),
+                    epochs=self.epochs,
+                    initial_epoch=initial_epoch,
+                    callbacks=[resume],
+                    class_weight=self.class_weight,
+                    verbose=0,
+                    shuffle=False,
+                )
             return
         except Interrupted as signal:
             ends = Interrupted(signal.signal, str(self.states.parent))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import importlib.metadata
 import json
@@ -99,7 +100,8 @@ def arguments(folder: str | os.PathLike) -> dict[str, Any]:
         ValueError: if there is no such run.
     """
     config = run_config(folder)
-    ok = bool(config.get("model") and config.get("data") and isinstance(config.get("recipe"), dict))
+    ok = bool(config.get("model") and config.get("data"))
+    ok = ok and all(isinstance(config.get(name), dict) for name in ("recipe", "model_fields"))
     ok = ok and (not is_unfinished(folder) or (Path(folder) / STATE / NETWORK).exists())
     text = "No run of a network's key on a source's name is there to go on with: give `model` and `data`"
     checks.require(ok, text, out=str(folder))
@@ -145,11 +147,18 @@ def _options(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def history(folder: Path) -> keras.callbacks.History:
-    """Returns the history of a run that has ended."""
-    found = HistoryFile(folder / HISTORY)
-    found.read()
-    result = keras.callbacks.History()
-    result.epoch, result.history = found.epochs(), found.values()
+    """Returns the history of a run that has ended.
+
+    Raises:
+        ValueError: if its file is not there, or damaged.
+    """
+    found, result = HistoryFile(folder / HISTORY), keras.callbacks.History()
+    try:
+        found.read()
+        result.epoch, result.history = found.epochs(), found.values()
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or "it is damaged"
+        raise ValueError(f"{folder / HISTORY}: {reason}. Received: out={str(folder)!r}") from None
     return result
 
 
@@ -195,7 +204,7 @@ def write_report(
         """Returns the images of these indices. Reads the data again, since all images may not fit in memory."""
         found, start = {}, 0
         for x, y, *_ in validation_data:
-            y = class_indices(y)
+            y = class_indices(y, two=result.probabilities.shape[1] == 2)
             for i in np.flatnonzero(np.isin(np.arange(start, start + len(y)), indices)):
                 found[start + i] = np.asarray(x[i])
                 same = y[i] == result.labels[start + i]

@@ -14,7 +14,9 @@ import keras
 import numpy as np
 
 from kresnet import checks
+from kresnet.graph.inputs import input_range
 from kresnet.graph.outputs import output_kind
+from kresnet.graph.ranges import RangeCheck
 from kresnet.layers.normalization import statistics_across_devices
 from kresnet.progress import say
 from kresnet.training import callbacks as own_callbacks
@@ -193,6 +195,8 @@ def train(
     classes = model.output_shape[-1]
     fed = {"data": data, "validation_data": validation_data}
     own = {"data": data} if source is None else {}
+    if source is not None:
+        RangeCheck(input_range(model), "data")(np.array([0, 255]))  # as `load` gives them
     own |= {"validation_data": validation_data} if own_validation else {}
     fed |= inputs.checked(model, recipe.binary, {} if first is None else {"data": first}, own)
     weighted = inputs.class_weights(class_weight, data, classes)

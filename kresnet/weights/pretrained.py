@@ -123,15 +123,8 @@ class PublishedWeights:
         )
 
 
-def list_weights(key: str | None = None) -> list[PublishedWeights]:
-    """Lists published weights.
-
-    Args:
-        key: of a network of `list_models()`, or timm's name of an architecture; None for all.
-
-    Returns:
-        Those of the network, the recommended ones first; none for a network that nobody has published any of.
-    """
+def published(key: str | None = None) -> list[PublishedWeights]:
+    """Returns the rows of a network, the recommended ones first; None: of all."""
     return [row for row in _rows() if key in (None, row.key)]
 
 
@@ -168,7 +161,7 @@ def by_name(key: str, name: str) -> Checkpoint:
 
     Args:
         key: of the network.
-        name: "imagenet", for the recommended ones, or the only ones; a tag of `list_weights(key)`; or "hf://" and a
+        name: "imagenet", for the recommended ones, or the only ones; a tag of theirs; or "hf://" and a
             repository of Hugging Face's hub that holds timm's `config.json`, "@" and a revision behind it if need be.
 
     Raises:
@@ -177,7 +170,7 @@ def by_name(key: str, name: str) -> Checkpoint:
     if name.startswith(HUB):
         return on_hub(name)
     # An architecture that is another network's with other settings has its weights in that one's rows.
-    rows = list_weights(key) or [row for row in list_weights() if row.architecture == key]
+    rows = published(key) or [row for row in published() if row.architecture == key]
     if name == "imagenet":
         chosen = [row for row in rows if row.recommended] or [*rows]
         found = [row for row in chosen if len(chosen) == 1 and not row.checkpoint().noncommercial]
@@ -192,7 +185,8 @@ def by_name(key: str, name: str) -> Checkpoint:
     else:
         problem = f"There are no published weights of {key} by that name, nor such a file"
         listed += ", and 'imagenet' for the first of these" if rows and rows[0].recommended else ""
-    raise ValueError(f"{problem}; {listed}.{checks.closest(name, tags)} Received: weights={name!r}")
+    hint = checks.closest(name, [*tags, "imagenet"] if name != "imagenet" and tags else tags)
+    raise ValueError(f"{problem}; {listed}.{hint} Received: weights={name!r}")
 
 
 def on_hub(name: str) -> Checkpoint:

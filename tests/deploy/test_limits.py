@@ -149,3 +149,33 @@ def test_files_that_only_rounding_changes_are_written_and_say_so(network, tmp_pa
     monkeypatch.setattr(TFLiteFile, "__call__", lambda self, images: mutant(images.astype("float32")))
     with pytest.raises(ValueError, match="differ by up to"):
         kresnet.export(model, file, quantize="float16", verify=X, latency=False)
+
+
+L = keras.layers
+FIRST = {
+    "scaled": lambda: [L.Rescaling(1 / 255)],
+    "scaled and shifted": lambda: [L.Rescaling(1 / 127.5, -1)],
+    "a norm that nothing precedes": lambda: [L.Rescaling(1 / 255), L.BatchNormalization()],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("first", FIRST.values(), ids=FIRST)
+def test_what_a_float16_file_of_a_sequential_model_should_compute_is_known(first, nested, tmp_path, monkeypatch):
+    """The converter would fuse a factor, and before an unpadded convolution an offset, with roundings of its own."""
+    monkeypatch.setitem(TOLERANCES, "float16", 1e-6)
+    keras.utils.set_random_seed(0)
+    body = [*first(), L.Conv2D(8, 3, padding="valid"), L.BatchNormalization(), L.ReLU(), L.GlobalAveragePooling2D()]
+    model = keras.Sequential([keras.Input((16, 16, 3)), *([keras.Sequential(body)] if nested else body), L.Dense(5)])
+    for layer in model._flatten_layers():
+        if isinstance(layer, L.BatchNormalization):
+            layer.set_weights([np.random.default_rng(1).uniform(0.5, 1.5, one.shape) for one in layer.get_weights()])
+    file = tmp_path / "x.tflite"
+    kresnet.export(model, file, quantize="float16", verify=X, latency=False)
+    found = json.loads((tmp_path / "x.json").read_text())["proof"]["rounding"]
+    assert found["file"] < 5e-6 < 1e-4 < found["weights"]
+    run = TFLiteFile(file)
+    monkeypatch.setattr(TFLiteFile, "__call__", lambda self, images: run._run(images) * 1.005)
+    with pytest.raises(ValueError, match="rounding alone"):
+        kresnet.export(model, file, quantize="float16", verify=X[:1], latency=False)

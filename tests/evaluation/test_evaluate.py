@@ -1,8 +1,5 @@
 """Evaluation as in the papers, against computations by hand."""
 
-import csv
-import pathlib
-
 import keras
 import numpy as np
 import pytest
@@ -198,26 +195,6 @@ def test_bad_arguments(tmp_path):
         defaults = {"model": model, "data": dataset(images, np.array([0, 1])), "verbose": False}
         with pytest.raises(ValueError, match=match):
             kresnet.evaluate(**defaults | arguments)
-
-
-@pytest.mark.parametrize("crops", ["center", "full"])
-def test_each_file_has_its_prediction(tmp_path, crops):
-    """keras#3296, keras-preprocessing#157: which file does a prediction belong to?"""
-    photos = write_folder(tmp_path / "photos", count=3)
-    broken = photos / "green" / "0.jpg"
-    broken.write_bytes(b"no image")
-    model = kresnet.ResNet(depths=(1,), widths=(4,), stem="conv3", input_shape=(32, 32, 3), classes=3)
-    found = kresnet.evaluate(model, photos, crops=crops, split="all", on_error="skip", verbose=False)
-    expected = [str(path) for path in sorted(photos.rglob("*.*")) if path != broken]
-    assert list(found.file_paths) == expected
-    assert [found.class_names[label] for label in found.labels] == [pathlib.Path(p).parent.name for p in expected]
-    found.to_csv(tmp_path / "x.csv")
-    rows = list(csv.DictReader((tmp_path / "x.csv").open()))
-    assert [row["image"] for row in rows] == expected
-    for row, label, p in zip(rows, found.labels, found.probabilities, strict=True):
-        assert (row["label"], row["predicted"]) == (found.class_names[label], found.class_names[p.argmax()])
-        assert float(row["probability"]) == pytest.approx(p.max(), abs=1e-5)
-        assert float(row["probability_of_label"]) == pytest.approx(p[label], abs=1e-5)
 
 
 def test_data_that_are_no_batches_are_refused_in_a_line():

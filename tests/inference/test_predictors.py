@@ -287,7 +287,11 @@ def test_predict_names_the_file_that_it_cannot_read(photo):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "config", ["", "[]", "[" * 100_000, '"text"', "{", '{"class_names": 3}', '{"class_names": [1]}', b"\xff\xfe"]
+    "config",
+    [
+        *("", "[]", "[" * 100_000, '"text"', "{", '{"class_names": 3}', '{"class_names": [1]}', b"\xff\xfe"),
+        *('{"split_seed": [[1]]}', '{"split_seed": -1}'),
+    ],
 )
 def test_a_damaged_run_is_refused_in_a_line(network, tmp_path, config, capsys):
     network.save(tmp_path / BEST)

@@ -165,27 +165,3 @@ def test_nonsense_is_refused_by_name(received, arguments):
     with pytest.raises(ValueError, match="Received: ") as error:
         kresnet.EfficientNetB0(**arguments)
     assert str(error.value).endswith(f"Received: {received}")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param("MobileNetV2_035", marks=pytest.mark.thorough), "MobileNetV1", "EfficientNetLite0"]
-)
-def test_dilation_gives_what_strides_skip(name):
-    """DeepLab's convention, Chen et al. 2017, arXiv:1706.05587: the coarser map is in the finer one."""
-    build, maps = getattr(kresnet, name), {}
-    arguments = {"features": True, "input_shape": (65, 65, 3), "include_preprocessing": False}
-    images = np.random.default_rng(0).standard_normal((1, 65, 65, 3)).astype("float32")
-    coarse = build(output_stride=32, **arguments)
-    for stride in (32, 16, 8):
-        model = build(output_stride=stride, **arguments)
-        model.set_weights(coarse.get_weights())
-        last, found = list(model(images).items())[-1]
-        assert found.shape[1] == 64 // stride + 1
-        assert model.feature_strides[last] == stride
-        maps[stride] = np.asarray(found)
-    for stride in (16, 8):
-        step = 32 // stride
-        np.testing.assert_allclose(maps[stride][:, ::step, ::step], maps[32], atol=1e-4 * maps[32].std())
-    with pytest.raises(ValueError, match="`output_stride` must be one of 8, 16, 32"):
-        build(output_stride=4)

@@ -81,7 +81,14 @@ def test_one_of_each_is_recommended_and_free():
         assert first.recommended
         assert not first.checkpoint().noncommercial
         assert not any(row.recommended for row in others)
+    for known in ("resnet20", "vgg11_bn", "ecaresnet26t"):  # one of them timm's alone
+        assert kresnet.list_weights(known) == [row for row in ROWS if row.key == known]
     assert kresnet.list_weights("resnet20") == []
+    for typo, hint in (("resnet5O", "Did you mean .*'resnet50'"), ("ecaresnet5Ot", "Did you mean .*'ecaresnet50t'")):
+        with pytest.raises(ValueError, match=rf"no network of that name; .*{hint}.* Received: key='{typo}'$"):
+            kresnet.list_weights(typo)
+    with pytest.raises(ValueError, match=r"Received: key=\['resnet50'\]$"):
+        kresnet.list_weights(["resnet50"])
     assert [row.tag for row in kresnet.list_weights("resnet50")][:2] == ["IMAGENET1K_V2", "IMAGENET1K_V1"]
 
 
@@ -145,6 +152,11 @@ def test_what_contradicts_the_weights_is_refused(hosted):
         kresnet.EfficientNetB0(weights="tf_in1k", padding="symmetric")
     with pytest.raises(ValueError, match=r"nor such a file; there are a1_in1k, .* Did you mean 'a1_in1k'"):
         kresnet.ResNet18(weights="a1-in1k")
+    for name, hint in (("imagnet", r" Did you mean 'imagenet' or "), ("a1in1k", " Did you mean 'a1_in1k'")):
+        with pytest.raises(ValueError, match=f"{hint}.*[?] Received: weights='{name}'"):
+            kresnet.ResNet18(weights=name)
+    with pytest.raises(ValueError, match=r"named hf://timm/\.\.\.\. Received: weights='imagenet'"):
+        kresnet.ResNet20(weights="imagenet")
     with pytest.raises(ValueError, match="for files"):
         kresnet.ResNet18(weights="imagenet", weights_origin="resnet18")
     with pytest.raises(ValueError, match=r"pip install 'kresnet\[lite\]'"):

@@ -110,6 +110,19 @@ def test_ranges_that_differ_are_noticed_where_none_is_known(tmp_path):
         train(tmp_path / "run", batches(), model, validation_data=batches(images=(IMAGES / 255).astype("float32")))
 
 
+def test_pixels_of_a_source_are_not_what_a_network_of_0_to_1_takes(tmp_path):
+    model = keras.Sequential([keras.Input((16, 16, 1)), keras.layers.Rescaling(255.0), tiny(classes=10)])
+    with pytest.raises(ValueError, match=r"images in `data` look like pixels, 0 to 255, .* made for 0 to 1\."):
+        train(tmp_path / "run", "digits", model)
+    assert not (tmp_path / "run").exists()
+
+
+def test_validation_images_are_looked_at_in_every_batch(tmp_path):
+    late = np.concatenate([IMAGES[:16], IMAGES[16:] / 255]).astype("float32")
+    with pytest.raises(ValueError, match=r"^The images in `validation_data` look like numbers scaled to 0 to 1"):
+        train(tmp_path / "run", batches(), validation_data=batches(images=late))
+
+
 def test_class_weights():
     counts = batches(np.repeat([0, 1, 2], (12, 8, 4)))
     assert inputs.class_weights("balanced", counts, 3) == pytest.approx({0: 2 / 3, 1: 1, 2: 2})
@@ -165,6 +178,18 @@ def test_losses_agree_with_keras_s():
     (accuracy,) = losses.metrics(1, from_logits=True)
     accuracy.update_state(two, one)
     assert float(accuracy.result()) == pytest.approx(np.mean((one[:, 0] > 0) == two))
+
+
+def test_evaluate_names_a_label_that_is_none():
+    model = tiny(classes=3)
+    for labels, message in (
+        (changed(9, 0.5), r"must be whole numbers\. Received: label=0\.5"),
+        (changed(9, np.nan), r"must be whole numbers\. Received: label=nan"),
+        (soft(9, np.nan), r"must be finite numbers\. Received: label=\[\[nan, nan, nan\]\]"),
+        (changed(9, 3), r"must be in 0 to 2\. Received: label=3"),
+    ):
+        with pytest.raises(ValueError, match=f"^Labels {message}"):
+            kresnet.evaluate(model, batches(labels), verbose=False)
 
 
 def test_evaluate_names_what_is_not_finite():
@@ -243,3 +268,24 @@ def test_what_is_left_out_and_which_files_were_mistaken_is_said(tmp_path, capsys
     page = (tmp_path / "run" / "report.html").read_text()
     assert "1 epoch, number 1 kept" in page
     assert f'file">{photos}/' in page
+
+
+@pytest.mark.slow
+def test_each_epoch_trains_on_what_can_be_read(tmp_path, recwarn):
+    """Keras would say in each epoch that its input ran out of data, since it knows no length."""
+    photos = write_folder(tmp_path / "photos", count=10)
+    for name in ("red/0.jpg", "green/1.png", "blue/3.bmp"):
+        (photos / name).write_bytes(b"no image")
+    seen = []
+    spy = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(batch),
+        on_epoch_begin=lambda epoch, logs: seen.append("epoch"),
+    )
+    options = {"epochs": 3, "batch_size": 4, "on_error": "skip", "callbacks": [spy]}
+    history = train(tmp_path / "run", photos, tiny(classes=3, channels=3), **options)
+    assert len(history.history["val_loss"]) == 3
+    data = kresnet.data.load(photos, "train", 16, 1, on_error="skip")
+    readable = len(list(data))
+    assert readable == data.examples - len(data.skipped) < data.examples
+    assert seen == ["epoch", *range(readable // 4)] * 3
+    assert not [warning for warning in recwarn if "ran out of data" in str(warning.message)]

@@ -94,8 +94,24 @@ def test_a_run_is_neither_overwritten_nor_mixed_up_with_another(tmp_path, uninte
     (out / "state" / "network.json").write_text("{")
     with pytest.raises(ValueError, match=r"network.json is damaged"):
         _train(out, At(), resume=True, seed=5)
+    config = json.loads((out / "config.json").read_text())
+    for wrong in ({"model_fields": 5}, {"recipe": [1]}, {"data": None}):
+        (out / "config.json").write_text(json.dumps(config | wrong))
+        with pytest.raises(ValueError, match=r"No run of a network's key .*: give `model` and `data`. Received: out="):
+            kresnet.train(out=out, resume=True)
     with pytest.raises(ValueError, match=r"No run of a network's key .*: give `model` and `data`. Received: out="):
         kresnet.train(out=tmp_path / "none", resume=True)
+
+
+def test_a_history_that_is_damaged_or_not_there_is_named(tmp_path):
+    for name in ("config.json", "best.keras"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(ValueError, match=r"history\.csv: No such file or directory\. Received: out="):
+        kresnet.train(out=tmp_path, resume=True)
+    for text in ("epoch,loss\n0,x\n", "loss\n1\n"):
+        (tmp_path / "history.csv").write_text(text)
+        with pytest.raises(ValueError, match=r"history\.csv: it is damaged\. Received: out="):
+            kresnet.train(out=tmp_path, resume=True)
 
 
 @pytest.mark.slow

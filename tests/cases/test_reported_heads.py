@@ -1,6 +1,6 @@
-"""Quantization-aware training of a network with a head of one's own: what plain int8 export takes, it takes.
+"""Public reports on quantization-aware training of a backbone with a head of one's own.
 
-keras#16888, tensorflow-model-optimization#991 and #292: nested backbones, norms behind a pooling, other poolings.
+keras#16888, tensorflow/model-optimization#991 and #292: what plain int8 export takes, it takes.
 """
 
 import keras
@@ -10,8 +10,6 @@ from rewriting import randomise
 
 import kresnet
 from kresnet.deploy.quantize import quantize_aware
-from kresnet.graph.rebuild import flattened
-from kresnet.graph.trace import nested
 from kresnet.inference.tflite_file import TFLiteFile
 
 L = keras.layers
@@ -71,26 +69,3 @@ def test_it_is_near_trains_and_its_file_computes_the_same(tmp_path, head, inside
     assert np.isfinite(aware.train_on_batch(IMAGES, np.arange(32) % 3))
     path = kresnet.export(aware, tmp_path / "x.tflite", quantize="int8", verify=IMAGES, latency=False, agreement=0.9)
     np.testing.assert_allclose(TFLiteFile(path)(IMAGES), aware.predict(IMAGES, verbose=0), atol=0.02)
-
-
-def test_a_nested_model_is_dissolved():
-    model = network(HEADS["flattened"](), inside=True)
-    whole = keras.Sequential([keras.Input((16, 16, 3)), L.RandomFlip(), model, L.Dense(2, name="predictions")])
-    flat = flattened(whole)
-    assert not nested(flat)
-    assert flat.count_params() == whole.count_params()
-    np.testing.assert_array_equal(flat(IMAGES, training=False), whole(IMAGES, training=False))
-    plain = network(HEADS["flattened"]())
-    assert flattened(plain) is plain
-
-
-def test_names_that_occur_twice():
-    inner = keras.Sequential([keras.Input((4,)), L.Dense(4, name="dense"), L.Dropout(0.5, name="drop")], name="inner")
-    image = keras.Input((4,))
-    x = L.Dropout(0.5, name="drop")(L.Dense(4, name="dense")(image))
-    model = keras.Model(image, inner(x))
-    flat = flattened(model)
-    assert [layer.name for layer in flat.layers[1:]] == ["dense", "drop", "inner_dense", "inner_drop"]
-    values = np.ones((64, 4), "float32")
-    np.testing.assert_allclose(flat(values), model(values), rtol=1e-6)
-    assert len(np.unique(np.round(flat(values, training=True), 4), axis=0)) > 1

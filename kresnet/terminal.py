@@ -116,7 +116,7 @@ def plain_warnings() -> Iterator[None]:
 
 
 def _pass_on(source: int, target: int) -> None:
-    """Copies lines between file descriptors, but those of `START_UP` and `TOLD`, until the source ends or says `LOST`."""
+    """Copies lines from one file descriptor to another, but those of `START_UP` and `TOLD`, until the end or `LOST`."""
     rest, told = b"", False
     while chunk := os.read(source, 65536):
         *lines, rest = (rest + chunk).split(b"\n")

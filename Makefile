@@ -37,7 +37,7 @@ arm64: .venv/test  ## Compare exported files on emulated ARM64 processors with x
 	bash benchmarks/arm64/run.sh
 
 table: .venv/test  ## Write the README's table of networks anew.
-	$(BIN)/python tools/network_tables.py
+	PYTHONPATH=tests:tools $(BIN)/python tools/network_tables.py
 
 .venv/examples: EXTRAS = examples
 .venv/test: EXTRAS = augment,datasets,examples,hub,jax,onnx,test

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -15,14 +15,40 @@ def begin_at(model: keras.Model, epoch: int | None) -> None:
     model._initial_epoch = epoch
 
 
-def build_metrics(model: keras.Model, batch: Any) -> None:
-    """Creates the variables of a compiled model's metrics, which are made in the first step otherwise.
+def pass_over(
+    model: keras.Model, batches: int, restore_metrics: Callable[[], None], passed: Callable[[int], None]
+) -> None:
+    """Lets the `fit` that has begun read its next batches without training on them.
 
     Args:
         model: a compiled model.
-        batch: (images, labels, ...) as `fit` reads them; only shapes and dtypes count.
+        batches: how many.
+        restore_metrics: gives the metrics' variables their values, as soon as there are such variables.
+        passed: told how many batches were passed over, each time.
     """
-    model._symbolic_build(data_batch=batch)
+    train, at_once, backend = model.train_function, int(model.steps_per_execution), keras.backend.backend()
+    logs: dict[str, float] = {}
+    left = batches
+
+    def passing(*arguments: Any) -> Any:
+        nonlocal left
+        if left <= 0:
+            model.train_function = train
+            return train(*arguments)
+        # PyTorch's `fit` hands over batches, the others' an iterator of them.
+        read = arguments[-1] if backend == "torch" else [next(arguments[-1]) for _ in range(at_once)]
+        if not logs:
+            model._symbolic_build(data_batch=read[0])  # metrics' variables are made in the first step otherwise
+            restore_metrics()
+            logs.update({name: float(value) for name, value in model.get_metrics_result().items()})
+        left -= at_once
+        passed(at_once)
+        return (dict(logs), arguments[0]) if backend == "jax" else dict(logs)
+
+    if backend == "jax":  # whose metrics are built, and have no values within the step
+        restore_metrics()
+        logs.update({name: float(value) for name, value in model.get_metrics_result().items()})
+    model.train_function = passing
 
 
 def times_opened(data: Any, epochs: int) -> int:

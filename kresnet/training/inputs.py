@@ -45,6 +45,23 @@ def first_batch(dataset: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(batch[0]), np.asarray(batch[1])
 
 
+def with_overrides(base: Recipe, overrides: dict[str, Any], given: int | None) -> tuple[Recipe, int]:
+    """Returns the recipe with the overridden fields, and the batch size.
+
+    The recipe keeps its own batch size, by which its learning rate is scaled, unless a learning rate is given too.
+
+    Args:
+        base: the recipe.
+        overrides: its fields that are given.
+        given: the size of a dataset's batches; None if they are still to be made.
+    """
+    batch_size = overrides.get("batch_size", base.batch_size if given is None else given)
+    checks.require(given in (None, batch_size), f"The dataset's batches hold {given} images", batch_size=batch_size)
+    batch_size = checks.integer("batch_size", batch_size)
+    recipe = base.replace(**{name: value for name, value in overrides.items() if name != "batch_size"})
+    return (recipe.replace(batch_size=batch_size) if "learning_rate" in overrides else recipe), batch_size
+
+
 def fitting_batch_size(
     source: str, batch_size: int, split_seed: int, data_dir: str | os.PathLike | None, devices: int = 1
 ) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from kresnet import checks
 from kresnet.graph.seeds import give_to_generators, state_of_generators
-from kresnet.graph.trainer import begin_at, build_metrics, times_opened
+from kresnet.graph.trainer import begin_at, pass_over, times_opened
 from kresnet.progress import say
 from kresnet.training import hosts, states
 from kresnet.training.remembered import give_state, packed, remembers, say_of_loss, state_of, unpacked
@@ -251,29 +251,16 @@ class Resume(keras.callbacks.Callback):
 
     def _pass_over(self, arrays: dict[str, np.ndarray]) -> None:
         """Lets `fit` read the batches that were done, without training on them."""
-        model, backend = self.model, keras.backend.backend()
-        train, at_once, logs = model.train_function, int(model.steps_per_execution), {}
 
         def restore_metrics() -> None:
-            self._assign(model.metrics_variables, "metrics", arrays)
-            logs.update({name: float(value) for name, value in model.get_metrics_result().items()})
+            self._assign(self.model.metrics_variables, "metrics", arrays)
 
-        def passing(*arguments: Any) -> Any:
+        def passed(batches: int) -> None:
+            self._to_pass -= batches
             if self._to_pass <= 0:
-                model.train_function = train
                 _give_to_generators(arrays)  # again: building the metrics may have drawn
-                return train(*arguments)
-            # PyTorch's `fit` hands over batches, the others' an iterator of them.
-            batches = arguments[-1] if backend == "torch" else [next(arguments[-1]) for _ in range(at_once)]
-            if not logs:
-                build_metrics(model, batches[0])
-                restore_metrics()
-            self._to_pass -= at_once
-            return (dict(logs), arguments[0]) if backend == "jax" else dict(logs)
 
-        if backend == "jax":  # whose metrics are built, and have no values within the step
-            restore_metrics()
-        model.train_function = passing
+        pass_over(self.model, self._to_pass, restore_metrics, passed)
 
     def _begin_reading(self, epoch: int, again: bool) -> None:
         epochs = getattr(self._data, "epochs", None)

@@ -149,7 +149,7 @@ def train(
     base = recipes.get(recipe)
     source = str(data) if isinstance(data, str | os.PathLike) else None
     first = inputs.first_batch(data, "data") if source is None else None
-    recipe, batch_size = _with_overrides(base, overrides, None if first is None else first[1])
+    recipe, batch_size = inputs.with_overrides(base, overrides, None if first is None else len(first[1]))
     checks.integer("seed", seed, 0)
     keras.utils.set_random_seed(seed)
     if deterministic:
@@ -257,21 +257,10 @@ def train(
     checkpoint = own_callbacks.Checkpoint(folder)
     history = own_callbacks.HistoryFile(folder / run.HISTORY)
     from_logits = output_kind(model) == "logits"
-    each_epoch = [
-        *recipe.callbacks(),  # first: the callbacks after it then see the averaged weights
-        own_callbacks.PlainValidationLoss(),
-        keras.callbacks.TerminateOnNaN(raise_error=True),
-        own_callbacks.Meter(batch_size),
-        *([own_callbacks.Progress(batch_size)] if verbose else []),
-        hosts.on_first(checkpoint),
-        hosts.on_first(history),
-        hosts.on_first(keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False)),
-        *([own_callbacks.stop_early(patience)] if patience is not None else []),
-        *callbacks,
-    ]
-    if on.count > 1 and validation_data is not None:  # behind what puts the averaged weights in
-        own_share = share if several else fed["validation_data"]
-        each_epoch.insert(int(recipe.ema is not None), Validation(own_share))
+    writing = [checkpoint, history, keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False)]
+    validation = []
+    if on.count > 1 and validation_data is not None:
+        validation = [Validation(share if several else fed["validation_data"])]
         fed["validation_data"] = None
     phases = Phases(
         model=model,
@@ -284,7 +273,13 @@ def train(
         **fed,
         epochs=epochs,
         freeze_epochs=freeze_epochs,
-        callbacks=each_epoch,
+        callbacks=[
+            *own_callbacks.of_recipe(recipe, validation),
+            *own_callbacks.of_run(batch_size, verbose),
+            *map(hosts.on_first, writing),
+            *([own_callbacks.stop_early(patience)] if patience is not None else []),
+            *callbacks,
+        ],
         class_weight=weighted,
         states=folder / run.STATE,
         checkpoint_every=checkpoint_every,
@@ -308,20 +303,6 @@ def train(
             )
     run.finish(folder)
     return model.history
-
-
-def _with_overrides(base: Recipe, overrides: dict[str, Any], first_labels: np.ndarray | None) -> tuple[Recipe, int]:
-    """Returns the recipe with the overridden fields, and the batch size.
-
-    The recipe keeps its own batch size, by which its learning rate is scaled, unless a learning rate is given too.
-    """
-    batch_size = overrides.get("batch_size", base.batch_size if first_labels is None else len(first_labels))
-    if first_labels is not None:
-        actual = len(first_labels)
-        checks.require(batch_size == actual, f"The dataset's batches hold {actual} images", batch_size=batch_size)
-    batch_size = checks.integer("batch_size", batch_size)
-    recipe = base.replace(**{name: value for name, value in overrides.items() if name != "batch_size"})
-    return (recipe.replace(batch_size=batch_size) if "learning_rate" in overrides else recipe), batch_size
 
 
 def _use_deterministic_operations() -> None:

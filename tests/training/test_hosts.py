@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from processes import QUICKEST
 
-from kresnet import cli
+from kresnet import actions, cli
 from kresnet.training import hosts
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples" / "many_hosts"
@@ -116,7 +116,7 @@ def test_the_examples_commands_are_understood(name, monkeypatch):
         commands = [shlex.split(line) for line in re.findall(r"kresnet train .*", text.replace("\\\n", " "))]
         commands = [command for command in commands if len(command) > 3]
     parsed = []
-    monkeypatch.setattr(cli, "_train", lambda options: parsed.append(options) or 0)
+    monkeypatch.setattr(actions, "train", lambda options: parsed.append(options) or 0)
     for command in commands:
         assert command[0] == "kresnet"
         assert cli.main(command[1:]) == 0

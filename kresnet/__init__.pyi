@@ -16,6 +16,7 @@ from kresnet.evaluation.evaluate import evaluate as evaluate
 from kresnet.graph.cost import cost as cost
 from kresnet.graph.ranges import any_range as any_range
 from kresnet.inference.predictors import predict as predict
+from kresnet.models.densenet import DenseNetSpec
 from kresnet.models.mobile.engine import InvertedSpec
 from kresnet.models.mobile.engine import Row
 from kresnet.models.plain import PlainSpec
@@ -39,6 +40,45 @@ from kresnet.weights.imagenet import decode_predictions as decode_predictions
 from kresnet.weights.imagenet import preprocess_input as preprocess_input
 
 __version__: str
+
+class _DenseNetSpecBuilder(Protocol):
+    __name__: str
+    key: str
+    paper: str
+    spec: DenseNetSpec
+    input_size: int
+    def __call__(
+        self,
+        include_top: bool = ...,
+        weights: Any = ...,
+        input_tensor: Any = ...,
+        input_shape: Sequence[int | None] | None = ...,
+        pooling: str | None = ...,
+        classes: int = ...,
+        classifier_activation: str | None = ...,
+        name: str | None = ...,
+        *,
+        include_preprocessing: bool = ...,
+        features: bool | Sequence[str] | None = ...,
+        weights_origin: str | None = ...,
+        phi: float | None = ...,
+        alpha: float | None = ...,
+        beta: float | None = ...,
+        gamma: float | None = ...,
+        mean: tuple[float, ...] = ...,
+        std: tuple[float, ...] = ...,
+        head_dropout_rate: float = ...,
+        epsilon: float = ...,
+        momentum: float = ...,
+        depths: tuple[int, ...] = ...,
+        growth_rate: int = ...,
+        stem: str = ...,
+        stem_width: int = ...,
+        bottleneck: int | None = ...,
+        compression: float = ...,
+        activation: str = ...,
+        dropout_rate: float = ...,
+    ) -> keras.Model: ...
 
 class _InvertedSpecBuilder(Protocol):
     __name__: str
@@ -183,6 +223,22 @@ MobileNet: _InvertedSpecBuilder
 """arXiv:1704.04861, for images of 224 pixels."""
 ResNet: _ResNetSpecBuilder
 """arXiv:1512.03385, for images of 224 pixels."""
+DenseNet40_12: _DenseNetSpecBuilder
+"""arXiv:1608.06993, for images of 32 pixels."""
+DenseNet121: _DenseNetSpecBuilder
+"""arXiv:1608.06993, for images of 224 pixels."""
+DenseNet161: _DenseNetSpecBuilder
+"""arXiv:1608.06993, for images of 224 pixels."""
+DenseNet169: _DenseNetSpecBuilder
+"""arXiv:1608.06993, for images of 224 pixels."""
+DenseNet201: _DenseNetSpecBuilder
+"""arXiv:1608.06993, for images of 224 pixels."""
+DenseNet264: _DenseNetSpecBuilder
+"""arXiv:1608.06993, for images of 224 pixels."""
+DenseNetBC100_12: _DenseNetSpecBuilder
+"""arXiv:1608.06993, for images of 32 pixels."""
+DenseNetBC190_40: _DenseNetSpecBuilder
+"""arXiv:1608.06993, for images of 32 pixels."""
 EfficientNetB0: _InvertedSpecBuilder
 """arXiv:1905.11946, for images of 224 pixels."""
 EfficientNetB1: _InvertedSpecBuilder

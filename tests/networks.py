@@ -67,6 +67,8 @@ def cut_short(spec):
         for row in spec.table:
             rows.setdefault((row.t > 1, row.s, row.k), row._replace(n=min(row.n, 2)))
         return {"table": tuple(rows.values()), "depth_multiplier": 1.0, "width_multiplier": 0.25}
+    if hasattr(spec, "growth_rate"):
+        return {"depths": tuple(min(depth, 2) for depth in spec.depths[:2]), "growth_rate": 8, "stem_width": 16}
     stages = len(spec.depths) if hasattr(spec, "dense_widths") else 2
     fields = {"depths": tuple(min(depth, 2) for depth in spec.depths[:stages])}
     fields["widths"] = tuple(16 * width // spec.widths[0] for width in spec.widths[:stages])

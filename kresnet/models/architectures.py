@@ -11,6 +11,7 @@ from kresnet.models.family import Spec
 # `ARCHITECTURES`.
 MODULES = (
     "kresnet.models.plain",
+    "kresnet.models.densenet",
     "kresnet.models.residual.architectures",
     "kresnet.models.mobile.architectures",
 )

@@ -17,6 +17,7 @@ from kresnet.weights.pretrained import HUB, PublishedWeights, on_hub, published
 # The modules that register networks. A new family's goes here.
 FAMILIES = (
     "kresnet.models.plain",
+    "kresnet.models.densenet",
     "kresnet.models.residual.networks",
     "kresnet.models.mobile.mobilenet",
     "kresnet.models.mobile.efficientnet",

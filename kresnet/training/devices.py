@@ -55,7 +55,7 @@ def chosen(devices: int | str | None, model: Any = None) -> Devices:
     count = len(names) if devices == "auto" or (devices is None and several) else devices or built or 1
     checks.require(
         count <= len(names),
-        f"There are {len(names)}, {', '.join(map(str, names))}, for Keras's {backend} backend",
+        f"Keras's {backend} backend has {len(names)} of them here: {', '.join(map(str, names))}",
         devices=devices,
     )
     checks.require(

@@ -59,9 +59,13 @@ def join(coordinator: str, processes: int | None = None, process_id: int | None 
         checks.integer("processes", processes)
         checks.require(0 <= process_id < processes, f"`process_id` is 0 to {processes - 1}", process_id=process_id)
         own = {"coordinator_address": coordinator, "num_processes": processes, "process_id": process_id}
-    jax.distributed.initialize(
-        **own, heartbeat_timeout_seconds=PATIENCE, initialization_timeout=300, shutdown_timeout_seconds=3600
-    )
+    try:
+        jax.distributed.initialize(
+            **own, heartbeat_timeout_seconds=PATIENCE, initialization_timeout=300, shutdown_timeout_seconds=3600
+        )
+    except ValueError as error:  # of what a cluster's variables do not say
+        said = f"No cluster's variables tell what JAX needs ({error}): give HOST:PORT, `processes` and `process_id`"
+        raise ValueError(f"{said}. Received: coordinator={coordinator!r}") from None
 
 
 def _number(name: str, given: int | None, variables: tuple[str, ...]) -> int:

@@ -11,7 +11,7 @@ import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import keras
 import numpy as np
@@ -27,6 +27,7 @@ from kresnet.training.recipe import Recipe
 HISTORY, REPORT = "history.csv", "report.html"
 # What resuming needs: the states, and the network without its weights.
 STATE, NETWORK = "state", "network.json"
+LOCK = ".training"
 
 
 def is_run(folder: str | os.PathLike) -> bool:
@@ -37,6 +38,32 @@ def is_run(folder: str | os.PathLike) -> bool:
 def is_unfinished(folder: str | os.PathLike) -> bool:
     """Tells whether a folder holds a run that has not come to its end."""
     return (Path(folder) / CONFIG).exists() and (Path(folder) / STATE).exists()
+
+
+def hold(folder: Path) -> IO[str] | None:
+    """Keeps other processes from training in a folder, until what is returned is closed or this process ends.
+
+    Returns:
+        An open file; None where the system cannot lock any.
+
+    Raises:
+        ValueError: if another process trains there.
+    """
+    try:
+        import fcntl
+    except ImportError:  # on Windows
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / LOCK).open("a")
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        lock.close()
+        raise ValueError(f"Another process is training in {folder}. Received: out={str(folder)!r}") from None
+    except OSError:  # a file system without locks
+        lock.close()
+        return None
+    return lock
 
 
 def begin(folder: Path, config: dict[str, Any], model: keras.Model | None) -> None:
@@ -64,6 +91,7 @@ def begin(folder: Path, config: dict[str, Any], model: keras.Model | None) -> No
 def finish(folder: Path) -> None:
     """Removes what resuming would need: the run has come to its end."""
     shutil.rmtree(folder / STATE)
+    (folder / LOCK).unlink(missing_ok=True)
 
 
 def network(folder: Path, precision: str | None) -> keras.Model:

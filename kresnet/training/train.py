@@ -123,7 +123,7 @@ def train(
 
     Raises:
         ValueError: if an argument makes no sense, the classes do not match, or an image cannot be decoded (the error
-            names it); or if a run in `out` has other options, which are named.
+            names it); if a run in `out` has other options, which are named; or if another process trains there.
         KeyboardInterrupt: after SIGTERM, SIGINT or SIGHUP, with the state saved; a `kresnet.callbacks.Interrupted`.
         RuntimeError: if the loss becomes NaN or infinite; the checkpoints of earlier epochs are kept.
     """
@@ -244,6 +244,7 @@ def train(
     if going_on:
         run.require_the_same(folder, config)
     hosts.wait("the folder is looked at")
+    lock = run.hold(folder) if writes else None
     if writes and not going_on:
         run.begin(folder, config, model if by_key else None)
     hosts.wait("the run has begun")
@@ -302,6 +303,8 @@ def train(
                 file_paths=files,
             )
     run.finish(folder)
+    if lock is not None:
+        lock.close()
     return model.history
 
 

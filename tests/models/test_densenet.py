@@ -62,7 +62,7 @@ def test_fields():
     dropped = kresnet.DenseNet121(**SMALL, dropout_rate=0.2)
     assert sum(isinstance(layer, keras.layers.Dropout) for layer in dropped.layers) == 2 * 5 + 1
     maps = kresnet.DenseNet121(**SMALL | {"depths": (1, 1, 1, 1)}, features=True)
-    assert maps.feature_strides == {"stem": 2, "stage2": 4, "stage3": 8, "stage4": 16, "stage5": 32}
+    assert maps.feature_strides == {"stage2": 4, "stage3": 8, "stage4": 16, "stage5": 32}
     scaled = kresnet.DenseNet121.spec.scaled(1.0, 1.5)
     assert (scaled.growth_rate, scaled.stem_width, scaled.depths) == (48, 96, (6, 12, 24, 16))
     for field, value in {"compression": 0, "growth_rate": 0, "stem": "deep", "bottleneck": 0, "depths": ()}.items():

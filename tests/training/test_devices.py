@@ -82,7 +82,7 @@ for count in (2, 3):
 SAID = (
     "A batch must divide among 2 devices. Received: batch_size=255",
     "The model was built on 1 and is to be trained on 2: build it `with kresnet.on_devices(2):`. Received: devices=2",
-    "There are 2, ",
+    "Keras's ",
 )
 
 
@@ -134,7 +134,7 @@ def test_a_run_on_two_devices_on_jax(tmp_path, on_jax):
         (0, '`devices` must be a number of at least 1, or "auto" for all. Received: devices=0'),
         ("all", "Received: devices='all'"),
         (True, "Received: devices=True"),
-        (7, "There are 1, CPU:0, for Keras's tensorflow backend. Received: devices=7"),
+        (7, "Keras's tensorflow backend has 1 of them here: CPU:0. Received: devices=7"),
     ],
 )
 def test_odd_numbers(count, said):

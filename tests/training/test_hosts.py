@@ -93,6 +93,26 @@ def test_a_job_that_loses_a_process_goes_on(tmp_path):
         np.testing.assert_allclose(list(ours.values()), list(theirs.values()), atol=1e-2)
 
 
+ODD = """
+from kresnet.training import hosts
+for job in (("auto",), ("nohost",), ("127.0.0.1:1", 2), ("127.0.0.1:1", 2, 3), ("127.0.0.1:1", 0, 0)):
+    try:
+        hosts.join(*job)
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_odd_jobs(on_jax):
+    cluster, address, number, high, none = on_jax(ODD).splitlines()
+    assert cluster.startswith("No cluster's variables tell what JAX needs")
+    assert cluster.endswith("Received: coordinator='auto'")
+    assert address == "`coordinator` is written HOST:PORT. Received: coordinator='nohost'"
+    assert number.startswith("Give `process_id`, or set JAX_PROCESS_ID or JOB_COMPLETION_INDEX")
+    assert high == "`process_id` is 0 to 1. Received: process_id=3"
+    assert none.endswith("Received: processes=0")
+
+
 def test_one_process_is_alone():
     assert (hosts.count(), hosts.index()) == (1, 0)
     hosts.wait("nothing")

@@ -9,11 +9,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from processes import QUICKEST, python
 from test_resume import At
 
 import kresnet
 from kresnet import cli
-from kresnet.training import states
+from kresnet.training import run, states
 
 OPTIONS = {
     "recipe": kresnet.recipes.QUICK.replace(
@@ -136,6 +137,23 @@ def test_the_command_ends_with_the_status_of_its_signal_and_goes_on(number, tmp_
     assert (out / "report.html").exists()
     assert cli.main(["train", "--out", str(out)]) == 2
     assert "`KEY` and `--data` are needed" in capfd.readouterr().err
+
+
+def test_another_process_is_kept_off(tmp_path):
+    code = f"""
+    import pathlib
+    from kresnet.training import run
+    try:
+        run.hold(pathlib.Path({str(tmp_path)!r}))
+        print("held")
+    except ValueError as error:
+        print(error)
+    """
+    mine = [run.hold(tmp_path), run.hold(tmp_path)]  # this process may go on with what failed in it
+    assert python(code, KERAS_BACKEND=QUICKEST).strip().endswith(f"Received: out={str(tmp_path)!r}")
+    for lock in mine:
+        lock.close()
+    assert python(code, KERAS_BACKEND=QUICKEST).strip() == "held"
 
 
 def test_a_dataset_of_one_s_own_goes_on_in_its_order(tmp_path):

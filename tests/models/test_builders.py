@@ -63,7 +63,15 @@ def test_public_names():
         "train",
     }
     others |= {"data", "quantize_aware", "recipes", "scaling", "MobileNet", "freeze", "recalibrate_batch_norm"}
-    others |= {"decode_predictions", "grad_cam", "list_weights", "predict", "preprocess_input", "save_weights"}
+    others |= {
+        "decode_predictions",
+        "grad_cam",
+        "list_weights",
+        "on_devices",
+        "predict",
+        "preprocess_input",
+        "save_weights",
+    }
     assert set(kresnet.__all__) == builders | others
 
 

@@ -16,6 +16,7 @@ from kresnet.evaluation.evaluate import evaluate as evaluate
 from kresnet.graph.cost import cost as cost
 from kresnet.graph.ranges import any_range as any_range
 from kresnet.inference.predictors import predict as predict
+from kresnet.models.alexnet import AlexNetSpec
 from kresnet.models.densenet import DenseNetSpec
 from kresnet.models.mobile.engine import InvertedSpec
 from kresnet.models.mobile.engine import Row
@@ -40,6 +41,40 @@ from kresnet.weights.imagenet import decode_predictions as decode_predictions
 from kresnet.weights.imagenet import preprocess_input as preprocess_input
 
 __version__: str
+
+class _AlexNetSpecBuilder(Protocol):
+    __name__: str
+    key: str
+    paper: str
+    spec: AlexNetSpec
+    input_size: int
+    def __call__(
+        self,
+        include_top: bool = ...,
+        weights: Any = ...,
+        input_tensor: Any = ...,
+        input_shape: Sequence[int | None] | None = ...,
+        pooling: str | None = ...,
+        classes: int = ...,
+        classifier_activation: str | None = ...,
+        name: str | None = ...,
+        *,
+        include_preprocessing: bool = ...,
+        features: bool | Sequence[str] | None = ...,
+        weights_origin: str | None = ...,
+        phi: float | None = ...,
+        alpha: float | None = ...,
+        beta: float | None = ...,
+        gamma: float | None = ...,
+        mean: tuple[float, ...] = ...,
+        std: tuple[float, ...] = ...,
+        head_dropout_rate: float = ...,
+        epsilon: float = ...,
+        momentum: float = ...,
+        widths: tuple[int, ...] = ...,
+        dense_widths: tuple[int, ...] = ...,
+        activation: str = ...,
+    ) -> keras.Model: ...
 
 class _DenseNetSpecBuilder(Protocol):
     __name__: str
@@ -223,6 +258,8 @@ MobileNet: _InvertedSpecBuilder
 """arXiv:1704.04861, for images of 224 pixels."""
 ResNet: _ResNetSpecBuilder
 """arXiv:1512.03385, for images of 224 pixels."""
+AlexNet: _AlexNetSpecBuilder
+"""arXiv:1404.5997, for images of 224 pixels."""
 DenseNet40_12: _DenseNetSpecBuilder
 """arXiv:1608.06993, for images of 32 pixels."""
 DenseNet121: _DenseNetSpecBuilder

@@ -69,6 +69,8 @@ def cut_short(spec):
         return {"table": tuple(rows.values()), "depth_multiplier": 1.0, "width_multiplier": 0.25}
     if hasattr(spec, "growth_rate"):
         return {"depths": tuple(min(depth, 2) for depth in spec.depths[:2]), "growth_rate": 8, "stem_width": 16}
+    if not hasattr(spec, "depths"):  # AlexNet
+        return {"widths": (8, 16, 16, 16, 16), "dense_widths": (64, 64)}
     stages = len(spec.depths) if hasattr(spec, "dense_widths") else 2
     fields = {"depths": tuple(min(depth, 2) for depth in spec.depths[:stages])}
     fields["widths"] = tuple(16 * width // spec.widths[0] for width in spec.widths[:stages])

@@ -79,16 +79,19 @@ def plain(x: Any, spec: PlainSpec) -> tuple[Any, dict[str, FeatureMap]]:
     return x, maps
 
 
-def dense_classifier(x: Any, spec: PlainSpec, classes: int, classifier_activation: str | None) -> Any:
-    """Averages the map to 7x7, flattens it, and classifies by dense layers with dropout."""
+def averaged(x: Any, target: int) -> Any:
+    """Averages a map to one of target x target, which dense layers take."""
     size = x.shape[1:3]
     checks.require(None not in size, "Dense layers need a whole `input_shape`", feature_map=tuple(x.shape[1:]))
-    if all(side % HEAD_SIZE == 0 for side in size):
-        windows = tuple(side // HEAD_SIZE for side in size)
-        x = keras.layers.AveragePooling2D(windows, name="head_pool")(x) if windows != (1, 1) else x
-    else:  # windows of different sizes
-        x = keras.layers.AdaptiveAveragePooling2D(HEAD_SIZE, name="head_pool")(x)
-    x = keras.layers.Flatten(name="head_flatten")(x)
+    if all(side % target == 0 for side in size):
+        windows = tuple(side // target for side in size)
+        return keras.layers.AveragePooling2D(windows, name="head_pool")(x) if windows != (1, 1) else x
+    return keras.layers.AdaptiveAveragePooling2D(target, name="head_pool")(x)  # windows of different sizes
+
+
+def dense_classifier(x: Any, spec: PlainSpec, classes: int, classifier_activation: str | None) -> Any:
+    """Averages the map to 7x7, flattens it, and classifies by dense layers with dropout."""
+    x = keras.layers.Flatten(name="head_flatten")(averaged(x, HEAD_SIZE))
     for i, width in enumerate(spec.dense_widths, 1):
         x = keras.layers.Dense(width, kernel_initializer=he_normal(), name=f"head_dense{i}")(x)
         x = activation(x, spec.activation, name=f"head_act{i}")

@@ -16,6 +16,7 @@ from kresnet.weights.pretrained import HUB, PublishedWeights, on_hub, published
 
 # The modules that register networks. A new family's goes here.
 FAMILIES = (
+    "kresnet.models.alexnet",
     "kresnet.models.plain",
     "kresnet.models.densenet",
     "kresnet.models.residual.networks",

@@ -111,7 +111,7 @@ def test_files_hold_keras_s_classes(key):
     with without_weights():
         config = json.loads(shallow(key, 64).to_json())
     own = {"kresnet>Network", "kresnet>VarianceScaling"}
-    if not key.startswith("vgg") or key.endswith("_bn"):
+    if not key.startswith(("vgg", "alexnet")) or key.endswith("_bn"):
         own.add("kresnet>BatchNormalization")
     if "resnext" in key or key == "senet154":
         own.add("kresnet>GroupedConv2D")

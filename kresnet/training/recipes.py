@@ -10,6 +10,18 @@ from __future__ import annotations
 from kresnet import checks
 from kresnet.training.recipe import Recipe
 
+# Besides crops and mirror images, the first two shift colours along their principal components, which is not done here.
+ALEXNET2012 = Recipe(
+    paper="Krizhevsky et al. 2012, sections 4 and 5",
+    epochs=90,
+    batch_size=128,
+    weight_decay=5e-4,
+    learning_rate=0.01,
+    schedule="plateau",
+    augment="flip-crop",
+    head_dropout_rate=0.5,
+)
+VGG2014 = ALEXNET2012.replace(paper="1409.1556, section 3.1", steps=370_000, batch_size=256)
 HE2015 = Recipe(
     paper="1512.03385, section 3.4", steps=600_000, schedule="plateau", augment="flip-crop", crop_fraction=224 / 256
 )
@@ -36,6 +48,16 @@ WRN2016 = Recipe(
     augment="cifar",
     dropout_rate=0.3,
 )
+DENSENET2016_CIFAR = Recipe(
+    paper="1608.06993, section 4.2",
+    epochs=300,
+    batch_size=64,
+    nesterov=True,
+    schedule="steps",
+    milestones=(0.5, 0.75),
+    augment="cifar",
+)
+DENSENET2016 = DENSENET2016_CIFAR.replace(epochs=90, batch_size=256, milestones=(1 / 3, 2 / 3), augment="inception")
 # Nesterov, the length and the milestones are from the authors' code: facebookresearch/ResNeXt, opts.lua, train.lua.
 RESNEXT2017 = Recipe(
     paper="1611.05431, section 5",

@@ -19,6 +19,8 @@ IMAGENET_EPOCH = 5004  # updates of 256 images
         ("he2015-cifar-110", 352, {0: 0.01, 399: 0.01, 400: 0.1, 32_000: 0.01}),
         ("preact2016", 352, {0: 0.01, 399: 0.01, 400: 0.1, 31_999: 0.1, 32_000: 0.01, 48_000: 0.001}),
         ("wrn2016", 390, {0: 0.1, 60 * 390 - 1: 0.1, 60 * 390: 0.02, 120 * 390: 0.004, 160 * 390: 0.0008}),
+        ("densenet2016", 5004, {0: 0.1, 30 * 5004 - 1: 0.1, 30 * 5004: 0.01, 60 * 5004: 1e-3, 90 * 5004: 1e-3}),
+        ("densenet2016-cifar", 782, {0: 0.1, 150 * 782 - 1: 0.1, 150 * 782: 0.01, 225 * 782: 1e-3}),
         ("resnext2017", 5004, {0: 0.1, 30 * 5004 - 1: 0.1, 30 * 5004: 0.01, 60 * 5004: 1e-3, 90 * 5004: 1e-4}),
         ("senet2018", 1251, {0: 0.6, 30 * 1251: 0.06, 60 * 1251: 0.006, 90 * 1251: 0.0006}),
         # Half a cosine after five epochs of warm-up.
@@ -45,6 +47,16 @@ def test_lengths():
     assert float(recipes.HE2015_CIFAR.learning_rates(176, batch_size=256)(16_000)) == pytest.approx(0.02)
     short = recipes.HE2015_CIFAR.replace(epochs=4).learning_rates(100)
     assert [float(short(step)) for step in (199, 200, 300)] == pytest.approx([0.1, 0.01, 0.001])
+
+
+def test_the_first_two_divide_on_a_plateau():
+    """Krizhevsky et al. 2012, section 5; Simonyan and Zisserman 2015, section 3.1."""
+    for recipe, batch in ((recipes.ALEXNET2012, 128), (recipes.VGG2014, 256)):
+        numbers = (recipe.learning_rate, recipe.batch_size, recipe.weight_decay, recipe.momentum, recipe.factor)
+        assert numbers == (0.01, batch, 5e-4, 0.9, 0.1)
+        assert (recipe.schedule, recipe.head_dropout_rate) == ("plateau", 0.5)
+    assert recipes.ALEXNET2012.total_steps(10_010) == 90 * 10_010
+    assert recipes.VGG2014.total_steps(IMAGENET_EPOCH) == 370_000
 
 
 def test_he2015_divides_on_a_plateau():

@@ -18,6 +18,19 @@ def devices_of(model: keras.Model) -> int:
     return 1
 
 
+def agree(model: keras.Model) -> None:
+    """Lets devices that each keep a share of something, under TensorFlow, all keep what they make together.
+
+    Batch norm's statistics are averaged whenever they are saved, and a metric's sums are added up, while each device
+    goes on with its own: a network would be measured as another than its file is, and a resumed run round otherwise.
+    Running means and sums go on as they would have.
+    """
+    if keras.backend.backend() == "tensorflow" and devices_of(model) > 1:
+        for variable in [*model.non_trainable_variables, *model.metrics_variables]:
+            if keras.backend.is_float_dtype(variable.dtype):
+                variable.assign(keras.ops.convert_to_numpy(variable))
+
+
 def forward(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     """Returns a function from images to outputs, (n, ...), which each device computes a share of.
 

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from kresnet import checks
+from kresnet.graph.devices import agree
 from kresnet.graph.seeds import give_to_generators, state_of_generators
 from kresnet.graph.trainer import begin_at, pass_over, times_opened
 from kresnet.progress import say
@@ -173,6 +174,7 @@ class Resume(keras.callbacks.Callback):
         if hosts.index():
             return  # the first process's weights are everyone's
         model = self.model
+        agree(model)
         metrics = self._metrics or _values("metrics", model.metrics_variables)
         arrays = _values("model", model.variables) | _values("optimizer", model.optimizer.variables) | metrics
         arrays |= {f"generator.{name}": state for name, state in state_of_generators().items()}

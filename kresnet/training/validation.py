@@ -9,6 +9,7 @@ import numpy as np
 
 from kresnet import checks
 from kresnet.evaluation.evaluate import evaluate
+from kresnet.graph.devices import agree
 from kresnet.inference.predictors import predictor
 from kresnet.training import hosts
 
@@ -33,6 +34,7 @@ class Validation(keras.callbacks.Callback):
         self.predictor = predictor(self.model)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        agree(self.model)
         found = evaluate(self.predictor, self.data, verbose=False)
         own = [found.examples, found.loss * found.examples, found.correct(1), found.correct(5)]
         images, loss, top1, top5 = hosts.summed(np.array(own, "float64"))

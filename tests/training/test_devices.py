@@ -79,6 +79,50 @@ for count in (2, 3):
     except ValueError as error:
         print(error)
 """
+# Each device's own statistics and sums are part of what goes on, to the bit, and so is a dataset's order.
+KILLED = """
+import keras, numpy as np, tensorflow as tf
+import kresnet
+
+tf.config.experimental.enable_op_determinism()
+rng = np.random.default_rng(0)
+x, y = rng.integers(0, 256, (96, 8, 8, 3)).astype("uint8"), rng.integers(0, 10, 96)
+FIELDS = {{"depths": (1,), "widths": (8,), "expansion": 1, "stem": "conv3"}}
+
+class Killed(keras.callbacks.Callback):
+    def __init__(self, left):
+        super().__init__()
+        self.left = left
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0:
+            raise RuntimeError("killed")
+
+def trained(name, kill, **options):
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(0)
+    with kresnet.on_devices(2):
+        model = kresnet.ResNet(**FIELDS, input_shape=(8, 8, 3), classes=10)
+    data = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(96, seed=3).batch(16, drop_remainder=True)
+    options |= {{"validation_data": (x[:21], y[:21]), "epochs": 2, "checkpoint_every": "2 steps"}}
+    options |= {{"callbacks": [Killed(kill)], "verbose": False, "with_report": False}}
+    found = kresnet.train(model, data, out={out!r} + "/" + name, **options)
+    return found.history, [np.array(keras.ops.convert_to_numpy(v)) for v in model.weights]
+
+whole, weights = trained("whole", 0)
+for kill in (5, 7):
+    try:
+        trained("killed", kill, resume=True)
+    except RuntimeError as error:
+        assert str(error) == "killed", error
+again, other = trained("killed", 0, resume=True)
+for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+    assert again[name] == whole[name], (name, again, whole)
+assert all((a == b).all() for a, b in zip(weights, other, strict=True))
+found = kresnet.evaluate({out!r} + "/killed/last.keras", tf.data.Dataset.from_tensors((x[:21], y[:21])), verbose=False)
+np.testing.assert_allclose(found.loss, whole["val_loss"][-1], rtol=1e-5)
+"""
 SAID = (
     "A batch must divide among 2 devices. Received: batch_size=255",
     "The model was built on 1 and is to be trained on 2: build it `with kresnet.on_devices(2):`. Received: devices=2",
@@ -114,6 +158,16 @@ def test_two_devices_are_one():
 @pytest.mark.slow
 def test_two_devices_are_one_on_jax(on_jax):
     _same(on_jax(SAME))
+
+
+@pytest.mark.slow
+def test_kills_on_two_devices(tmp_path):
+    python(TWO_CPUS + KILLED.format(out=str(tmp_path)))
+
+
+@pytest.mark.slow
+def test_kills_on_two_devices_on_jax(tmp_path, on_jax):
+    on_jax(KILLED.format(out=str(tmp_path)))
 
 
 @pytest.mark.slow

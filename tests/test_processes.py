@@ -192,6 +192,6 @@ def test_list():
     done = subprocess.run([COMMAND, "list", "resnet5*d"], capture_output=True, text=True, check=True)
     assert "kresnet.ResNet50D" in done.stdout
     assert "kresnet.ResNet50 " not in done.stdout
-    done = subprocess.run([COMMAND, "list", "alexnet*"], capture_output=True, text=True)
+    done = subprocess.run([COMMAND, "list", "lexnet*"], capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.endswith("Received: pattern='alexnet*'\n")
+    assert done.stderr.endswith("Received: pattern='lexnet*'\n")

@@ -21,7 +21,7 @@ def test_five_kills(tmp_path, monkeypatch):
     assert all(wrong is None for _, wrong in found), found
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_few_of_what_must_be_survived():
     command = [sys.executable, str(BENCHMARKS / "survival.py"), "--quick"]
     done = subprocess.run(command, capture_output=True, text=True)

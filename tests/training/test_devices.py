@@ -170,7 +170,7 @@ def test_kills_on_two_devices_on_jax(tmp_path, on_jax):
     on_jax(KILLED.format(out=str(tmp_path)))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_on_two_devices(tmp_path):
     printed = python(TWO_CPUS + RUN.format(out=str(tmp_path)))
     assert all(line.startswith(said) for line, said in zip(printed.splitlines(), SAID, strict=True)), printed

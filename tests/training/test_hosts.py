@@ -5,7 +5,6 @@ import os
 import pathlib
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,7 +13,7 @@ import time
 
 import numpy as np
 import pytest
-from processes import QUICKEST
+from processes import QUICKEST, python
 
 from kresnet import actions, cli
 from kresnet.training import hosts
@@ -28,7 +27,7 @@ hosts.PATIENCE = 10
 from kresnet import cli
 sys.exit(cli.main())
 """
-OPTIONS = "--data digits --image-size 8 --batch-size 256 --epochs 3 --checkpoint-every 2steps".split()
+OPTIONS = "--data digits --image-size 8 --batch-size 256 --epochs 2 --checkpoint-every 2steps".split()
 FIELDS = "--model depths=[1,1] widths=[8,8] expansion=1 stem=conv3".split()
 
 
@@ -63,7 +62,7 @@ def _history(out):
 @pytest.mark.slow
 @pytest.mark.skipif(QUICKEST != "jax", reason="jax is not installed")
 def test_a_job_that_loses_a_process_goes_on(tmp_path):
-    whole, killed, alone = (tmp_path / name for name in ("whole", "killed", "alone"))
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
     statuses, said = _end(_start(2, whole, "resnet20", *OPTIONS, *FIELDS), whole)
     assert statuses == [0, 0], said
     assert (whole / "report.html").exists()
@@ -80,16 +79,29 @@ def test_a_job_that_loses_a_process_goes_on(tmp_path):
     assert "kresnet: Another of the 2 processes is lost" in said
     assert "--resume" in said.splitlines()[-1], said
     assert time.monotonic() - began < 60
-    shutil.copytree(killed, alone)
-
     statuses, said = _end(_start(2, killed, "--resume"), killed)
     assert statuses == [0, 0], said
     assert "Going on in epoch" in said
     assert _history(killed) == _history(whole)
 
-    statuses, said = _end(_start(1, alone, "--resume"), alone)
+
+@pytest.mark.thorough
+@pytest.mark.skipif(QUICKEST != "jax", reason="jax is not installed")
+def test_one_process_goes_on_with_the_run_of_two(tmp_path):
+    whole, ended = tmp_path / "whole", tmp_path / "ended"
+    statuses, said = _end(_start(1, whole, "resnet20", *OPTIONS, *FIELDS), whole)
     assert statuses == [0], said
-    for ours, theirs in zip(_history(alone), _history(whole), strict=True):
+    job = _start(2, ended, "resnet20", *OPTIONS, *FIELDS)
+    end = time.monotonic() + 120
+    while not (ended / "best.keras").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    job[1].terminate()  # both end after the same batch
+    statuses, said = _end(job, ended)
+    assert statuses == [128 + signal.SIGTERM] * 2, said
+    statuses, said = _end(_start(1, ended, "--resume"), ended)
+    assert statuses == [0], said
+    for ours, theirs in zip(_history(ended), _history(whole), strict=True):
         np.testing.assert_allclose(list(ours.values()), list(theirs.values()), atol=1e-2)
 
 
@@ -103,8 +115,11 @@ for job in (("auto",), ("nohost",), ("127.0.0.1:1", 2), ("127.0.0.1:1", 2, 3), (
 """
 
 
-def test_odd_jobs(on_jax):
-    cluster, address, number, high, none = on_jax(ODD).splitlines()
+@pytest.mark.slow
+@pytest.mark.skipif(QUICKEST != "jax", reason="jax is not installed")
+def test_odd_jobs():
+    """In a process in which nothing was computed yet."""
+    cluster, address, number, high, none = python(ODD, KERAS_BACKEND="jax").splitlines()
     assert cluster.startswith("No cluster's variables tell what JAX needs")
     assert cluster.endswith("Received: coordinator='auto'")
     assert address == "`coordinator` is written HOST:PORT. Received: coordinator='nohost'"

@@ -14,7 +14,7 @@ from kresnet import files
 from kresnet.deploy import elsewhere
 from kresnet.deploy.formats import FORMATS, choose
 from kresnet.deploy.task import CALIBRATION_IMAGES, plan
-from kresnet.inference.preprocessing import description_of
+from kresnet.inference.preprocessing import DESCRIPTION, description_of
 
 
 def export(
@@ -115,7 +115,7 @@ def _replacing(path: Path, folder: tuple[str, str] | None) -> Iterator[tuple[Pat
     """
     if folder:
         with files.replacing_folder(path, *folder) as written:
-            yield written, written / "description.json"
+            yield written, written / DESCRIPTION
     else:
         with files.replacing(description_of(path)) as about, files.replacing(path) as written:
             yield written, about

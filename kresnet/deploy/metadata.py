@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from kresnet import checks
+from kresnet.inference.preprocessing import DESCRIPTION
 
 FIELD = "TFLITE_METADATA"
 IDENTIFIER = b"M001"
@@ -60,7 +61,7 @@ class Metadata:
         with zipfile.ZipFile(path, "a") as archive:  # without a date, so that the same export gives the same file
             if self.labels is not None:
                 archive.writestr(zipfile.ZipInfo("labels.txt"), "".join(f"{label}\n" for label in self.labels))
-            archive.writestr(zipfile.ZipInfo("description.json"), description)
+            archive.writestr(zipfile.ZipInfo(DESCRIPTION), description)
 
     def _packed(self) -> bytes:
         """Packs the flatbuffer. Tables are written inside out; a field's number is its position in the schema."""

@@ -30,6 +30,10 @@ def pass_over(
     logs: dict[str, float] = {}
     left = batches
 
+    def restore() -> None:
+        restore_metrics()
+        logs.update({name: float(value) for name, value in model.get_metrics_result().items()})
+
     def passing(*arguments: Any) -> Any:
         nonlocal left
         if left <= 0:
@@ -39,15 +43,13 @@ def pass_over(
         read = arguments[-1] if backend == "torch" else [next(arguments[-1]) for _ in range(at_once)]
         if not logs:
             model._symbolic_build(data_batch=read[0])  # metrics' variables are made in the first step otherwise
-            restore_metrics()
-            logs.update({name: float(value) for name, value in model.get_metrics_result().items()})
+            restore()
         left -= at_once
         passed(at_once)
         return (dict(logs), arguments[0]) if backend == "jax" else dict(logs)
 
     if backend == "jax":  # whose metrics are built, and have no values within the step
-        restore_metrics()
-        logs.update({name: float(value) for name, value in model.get_metrics_result().items()})
+        restore()
     model.train_function = passing
 
 

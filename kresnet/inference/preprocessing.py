@@ -16,6 +16,7 @@ from kresnet.data import images
 from kresnet.progress import say
 
 NAMES = ("crop_fraction", "interpolation")
+DESCRIPTION = "description.json"  # in a folder, and in the archive behind a .tflite
 
 
 class Wanting(NamedTuple):
@@ -35,7 +36,7 @@ def description_of(path: str | os.PathLike) -> Path:
     """Returns the path of the description that `export` writes with what it writes to `path`."""
     path = Path(path)
     if path.is_dir():
-        return path / "description.json"
+        return path / DESCRIPTION
     return path.with_suffix(".json") if path.suffix == ".tflite" else path.with_name(f"{path.name}.json")
 
 

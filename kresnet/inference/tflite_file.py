@@ -106,8 +106,8 @@ class TFLiteFile:
     @functools.cached_property
     def description(self) -> dict[str, Any] | None:
         """What `export` says of the file, in the same archive; None in a file of another program's."""
-        text = self._appended("description.json")
-        return None if text is None else preprocessing.parsed(text, f"{self.name}/description.json")
+        text = self._appended(preprocessing.DESCRIPTION)
+        return None if text is None else preprocessing.parsed(text, f"{self.name}/{preprocessing.DESCRIPTION}")
 
     def _appended(self, name: str) -> str | None:
         """Returns the text of an entry of the appended archive; None if there is none."""

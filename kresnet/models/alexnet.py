@@ -7,22 +7,23 @@ Krizhevsky 2014, arXiv:1404.5997.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import keras
 
 from kresnet import checks
-from kresnet.layers import ACTIVATIONS, activation, he_normal
-from kresnet.models.ends import FeatureMap, predictions
+from kresnet.layers import ACTIVATIONS, activation, conv, he_normal
+from kresnet.models.ends import FeatureMap
 from kresnet.models.family import MOST_CHANNELS, Family, Spec
-from kresnet.models.plain import averaged
+from kresnet.models.plain import checked_dense_widths, dense_classifier
 from kresnet.models.registry import variant
 from kresnet.models.scaling import make_divisible
 from kresnet.weights.forms import flattened
 from kresnet.weights.layout import HEAD, Layout
 
-# Of each convolution: kernel, stride, and the pixels of padding on every side.
-KERNELS = ((11, 4, 2), (5, 1, 2), (3, 1, 1), (3, 1, 1), (3, 1, 1))
+# Of each convolution but the first, which is 11x11, at stride 4, and padded by 2 pixels and not by half of its kernel.
+KERNELS = (11, 5, 3, 3, 3)
 # In stages that end in a pooling of 3x3, 2 pixels apart: one, one, and three convolutions.
 STAGES = ((0,), (1,), (2, 3, 4))
 # Height and width of the map that the first dense layer takes, whatever the size of the image; and the smallest image.
@@ -48,9 +49,7 @@ class AlexNetSpec(Spec):
         super().__post_init__()
         widths = checks.integers("widths", self.widths, MOST_CHANNELS)
         checks.require(len(widths) == len(KERNELS), "`widths` are those of five convolutions", widths=widths)
-        none = isinstance(self.dense_widths, tuple | list) and not self.dense_widths
-        dense_widths = () if none else checks.integers("dense_widths", self.dense_widths, MOST_CHANNELS)
-        self._set(widths=widths, dense_widths=dense_widths)
+        self._set(widths=widths, dense_widths=checked_dense_widths(self.dense_widths))
         checks.choice("activation", self.activation, ACTIVATIONS)
 
     @property
@@ -73,33 +72,19 @@ def alexnet(x: Any, spec: AlexNetSpec) -> tuple[Any, dict[str, FeatureMap]]:
     maps, stride = {}, 1
     for stage, convs in enumerate(STAGES, 1):
         for i, place in enumerate(convs, 1):
-            kernel, step, padding = KERNELS[place]
-            name = f"stage{stage}_conv{i}"
-            if step > 1:  # at stride 1 "same" is this padding
-                x = keras.layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)
-            x = keras.layers.Conv2D(
-                spec.widths[place],
-                kernel,
-                strides=step,
-                padding="valid" if step > 1 else "same",
-                kernel_initializer=he_normal(),
-                name=name,
-            )(x)
-            x, stride = activation(x, spec.activation, name=f"stage{stage}_act{i}"), stride * step
+            if place == 0:
+                x, stride = _first(x, spec.widths[0]), 4
+            else:
+                x = conv(x, spec.widths[place], KERNELS[place], bias=True, name=f"stage{stage}_conv{i}")
+            x = activation(x, spec.activation, name=f"stage{stage}_act{i}")
         maps["stem" if stage == 1 else f"stage{stage}"] = FeatureMap(x, stride)
         x, stride = keras.layers.MaxPooling2D(3, 2, name=f"stage{stage}_pool")(x), 2 * stride
     return x, maps
 
 
-def dense_classifier(x: Any, spec: AlexNetSpec, classes: int, classifier_activation: str | None) -> Any:
-    """Averages the map to 6x6, flattens it, and classifies by dense layers, each behind a dropout."""
-    x = keras.layers.Flatten(name="head_flatten")(averaged(x, HEAD_SIZE))
-    for i, width in enumerate(spec.dense_widths, 1):
-        if spec.head_dropout_rate:
-            x = keras.layers.Dropout(spec.head_dropout_rate, name=f"head_dropout{i}")(x)
-        x = keras.layers.Dense(width, kernel_initializer=he_normal(), name=f"head_dense{i}")(x)
-        x = activation(x, spec.activation, name=f"head_act{i}")
-    return predictions(x, classes, classifier_activation)
+def _first(x: Any, width: int) -> Any:
+    x = keras.layers.ZeroPadding2D(2, name="stage1_conv1_pad")(x)
+    return keras.layers.Conv2D(width, KERNELS[0], 4, kernel_initializer=he_normal(), name="stage1_conv1")(x)
 
 
 TORCHVISION = Layout(
@@ -119,7 +104,13 @@ TORCHVISION = Layout(
     fits=lambda spec: len(spec.dense_widths) == 2,
 )
 
-ALEXNET = Family("alexnet", AlexNetSpec, alexnet, head=dense_classifier, layouts=(TORCHVISION,))
+ALEXNET = Family(
+    "alexnet",
+    AlexNetSpec,
+    alexnet,
+    head=functools.partial(dense_classifier, size=HEAD_SIZE, dropout_first=True),
+    layouts=(TORCHVISION,),
+)
 
 AlexNet = variant("AlexNet", ALEXNET, AlexNetSpec(), paper="1404.5997")
 

@@ -27,6 +27,12 @@ from kresnet.weights.layout import HEAD, Layout
 HEAD_SIZE = 7
 
 
+def checked_dense_widths(widths: Any) -> tuple[int, ...]:
+    """Returns the widths of a head's dense layers before the classifier, of which there may be none."""
+    none = isinstance(widths, tuple | list) and not widths
+    return () if none else checks.integers("dense_widths", widths, MOST_CHANNELS)
+
+
 @dataclasses.dataclass(frozen=True)
 class PlainSpec(Spec):
     """A plain network of 3x3 convolutions. The defaults are VGG-11's (configuration A).
@@ -49,9 +55,7 @@ class PlainSpec(Spec):
         depths = checks.integers("depths", self.depths, MOST_BLOCKS)
         widths = checks.integers("widths", self.widths, MOST_CHANNELS)
         checks.require(len(depths) == len(widths), "`depths` and `widths` must match", depths=depths, widths=widths)
-        none = isinstance(self.dense_widths, tuple | list) and not self.dense_widths
-        dense_widths = () if none else checks.integers("dense_widths", self.dense_widths, MOST_CHANNELS)
-        self._set(depths=depths, widths=widths, dense_widths=dense_widths)
+        self._set(depths=depths, widths=widths, dense_widths=checked_dense_widths(self.dense_widths))
         checks.boolean("batch_norm", self.batch_norm)
         checks.choice("activation", self.activation, ACTIVATIONS)
 
@@ -79,7 +83,7 @@ def plain(x: Any, spec: PlainSpec) -> tuple[Any, dict[str, FeatureMap]]:
     return x, maps
 
 
-def averaged(x: Any, target: int) -> Any:
+def _averaged(x: Any, target: int) -> Any:
     """Averages a map to one of target x target, which dense layers take."""
     size = x.shape[1:3]
     checks.require(None not in size, "Dense layers need a whole `input_shape`", feature_map=tuple(x.shape[1:]))
@@ -89,14 +93,25 @@ def averaged(x: Any, target: int) -> Any:
     return keras.layers.AdaptiveAveragePooling2D(target, name="head_pool")(x)  # windows of different sizes
 
 
-def dense_classifier(x: Any, spec: PlainSpec, classes: int, classifier_activation: str | None) -> Any:
-    """Averages the map to 7x7, flattens it, and classifies by dense layers with dropout."""
-    x = keras.layers.Flatten(name="head_flatten")(averaged(x, HEAD_SIZE))
+def dense_classifier(
+    x: Any,
+    spec: Spec,
+    classes: int,
+    classifier_activation: str | None,
+    size: int = HEAD_SIZE,
+    dropout_first: bool = False,
+) -> Any:
+    """Averages the map to size x size, flattens it, and classifies by dense layers, with dropout behind or before."""
+
+    def dropped(x: Any, i: int, here: bool) -> Any:
+        rate = spec.head_dropout_rate if here else 0
+        return keras.layers.Dropout(rate, name=f"head_dropout{i}")(x) if rate else x
+
+    x = keras.layers.Flatten(name="head_flatten")(_averaged(x, size))
     for i, width in enumerate(spec.dense_widths, 1):
+        x = dropped(x, i, dropout_first)
         x = keras.layers.Dense(width, kernel_initializer=he_normal(), name=f"head_dense{i}")(x)
-        x = activation(x, spec.activation, name=f"head_act{i}")
-        if spec.head_dropout_rate:
-            x = keras.layers.Dropout(spec.head_dropout_rate, name=f"head_dropout{i}")(x)
+        x = dropped(activation(x, spec.activation, name=f"head_act{i}"), i, not dropout_first)
     return predictions(x, classes, classifier_activation)
 
 

@@ -17,7 +17,6 @@ from kresnet.files import replacing, replacing_csv
 from kresnet.inference.predictors import BEST, LAST
 from kresnet.progress import bar
 from kresnet.training import hosts
-from kresnet.training.recipe import Recipe
 from kresnet.training.resume import Resume
 from kresnet.training.signals import Interrupted
 
@@ -207,19 +206,6 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.bar.remove_task(self.task)
         self.bar.console.print(f"epoch {epoch + 1}/{self.params['epochs']}  {_values(logs)}", highlight=False)
-
-
-def of_recipe(recipe: Recipe, validation: list[keras.callbacks.Callback]) -> list[keras.callbacks.Callback]:
-    """Returns a recipe's callbacks, the first in a run: those after them see the averaged weights.
-
-    Args:
-        recipe: the recipe.
-        validation: what validates, if `fit` does not: behind what puts the averaged weights in, and before what looks
-            at its results.
-    """
-    own = recipe.callbacks()
-    averages = int(recipe.ema is not None)
-    return [*own[:averages], *validation, *own[averages:]]
 
 
 def of_run(batch_size: int, verbose: bool) -> list[keras.callbacks.Callback]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -181,11 +181,18 @@ class Recipe:
         """Returns the loss, which takes class indices and soft labels, and probabilities or logits."""
         return Crossentropy(self.label_smoothing, self.binary, from_logits)
 
-    def callbacks(self) -> list[keras.callbacks.Callback]:
-        """Returns the callbacks that are part of the recipe: for the "plateau" schedule, and for the moving average."""
+    def callbacks(self, validation: Sequence[keras.callbacks.Callback] = ()) -> list[keras.callbacks.Callback]:
+        """Returns the callbacks that are part of the recipe: for the moving average, and for the "plateau" schedule.
+
+        They come first in a run: those after them see the averaged weights.
+
+        Args:
+            validation: what validates, if `fit` does not: between the two, of which the second looks at its results.
+        """
         callbacks: list[keras.callbacks.Callback] = []
         if self.ema is not None:
             callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+        callbacks += validation
         if self.schedule == "plateau":
             callbacks.append(
                 keras.callbacks.ReduceLROnPlateau(

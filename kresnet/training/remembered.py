@@ -23,13 +23,11 @@ def remembers(callback: keras.callbacks.Callback) -> bool:
 
 
 def state_of(callback: keras.callbacks.Callback) -> Any:
-    """Returns what a callback remembers: what its `get_state()` says, or attributes of Keras's; else None."""
+    """Returns what a callback that `remembers` does: what its `get_state()` says, or attributes of Keras's."""
     if hasattr(callback, "get_state"):
         return callback.get_state()
-    for kind, names in _REMEMBERED.items():
-        if isinstance(callback, kind):
-            return {name: getattr(callback, name, None) for name in names}
-    return None
+    names = next(names for kind, names in _REMEMBERED.items() if isinstance(callback, kind))
+    return {name: getattr(callback, name, None) for name in names}
 
 
 def give_state(callback: keras.callbacks.Callback, state: Any) -> None:

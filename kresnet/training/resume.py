@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import time
@@ -207,7 +208,7 @@ class Resume(keras.callbacks.Callback):
             self._check(kind, variables, arrays, facts["paths"][kind])
         for kind, variables in (("model", model.variables), ("optimizer", model.optimizer.variables)):
             self._assign(variables, kind, arrays)
-        remembering = [callback for callback in self._others.callbacks if remembers(callback)]
+        remembering = [*filter(remembers, self._others.callbacks)]
         names = [type(callback).__name__ for callback in remembering]
         checks.require(
             names == [name for name, _ in facts["callbacks"]],
@@ -216,9 +217,8 @@ class Resume(keras.callbacks.Callback):
         )
         for callback, (_, saved) in zip(remembering, facts["callbacks"], strict=True):
             give_state(callback, unpacked(saved, arrays))
-        for callback in self._others.callbacks:
-            if callback not in remembering:
-                say_of_loss(callback)
+        for callback in itertools.filterfalse(remembers, self._others.callbacks):
+            say_of_loss(callback)
         _give_to_generators(arrays)
         begin_at(model, self.params["epochs"] if facts["ended"] else facts["epoch"])
         facts["history"] = unpacked(facts["history"], arrays)

@@ -169,12 +169,12 @@ def train(
         options = {"seed": seed, "split_seed": split_seed, "on_error": on_error, "data_dir": data_dir}
         if "batch_size" not in overrides:
             batch_size = inputs.fitting_batch_size(source, batch_size, split_seed, data_dir, on.count)
-        own = {"shard": (hosts.index(), hosts.count())}
-        data = inputs.training_images(source, recipe, size, batch_size, options | own)
+        mine = options | {"shard": (hosts.index(), hosts.count())}
+        data = inputs.training_images(source, recipe, size, batch_size, mine)
         if validation_data is None:
             of_source = (source, recipe, size, batch_size)
             validation_data = inputs.validation_images(*of_source, options, data.class_names)
-            share = inputs.validation_images(*of_source, options | own, data.class_names) if several else None
+            share = inputs.validation_images(*of_source, mine, data.class_names) if several else None
     device_choice.check(on.count, batch_size, data, recipe)
     checks.require(
         patience is None or validation_data is not None, "`patience` needs `validation_data`", patience=patience
@@ -275,7 +275,7 @@ def train(
         epochs=epochs,
         freeze_epochs=freeze_epochs,
         callbacks=[
-            *own_callbacks.of_recipe(recipe, validation),
+            *recipe.callbacks(validation),
             *own_callbacks.of_run(batch_size, verbose),
             *map(hosts.on_first, writing),
             *([own_callbacks.stop_early(patience)] if patience is not None else []),

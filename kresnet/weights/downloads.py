@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import http.client
 import os
 import re
@@ -16,6 +15,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from kresnet import checks
+from kresnet.files import sha256
 from kresnet.progress import tracked_bytes
 
 # Without an answer for so many seconds a download is given up; what has come is kept, to go on from.
@@ -103,13 +103,7 @@ def _allowed(address: str) -> SplitResult:
 
 
 def _is_whole(file: Path, start: str) -> bool:
-    return file.is_file() and digest(file).startswith(start)
-
-
-def digest(path: Path) -> str:
-    """Returns a file's SHA-256 in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file.is_file() and sha256(file).startswith(start)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from kresnet import checks
-from kresnet.weights.downloads import digest, of_disk
+from kresnet.files import sha256
+from kresnet.weights.downloads import of_disk
 
 _WEIGHTS = "model.safetensors", "pytorch_model.bin"
 
@@ -75,7 +76,7 @@ def _removed_if_damaged(path: Path) -> bool:
     whose names are not SHA-256.
     """
     blob = path.parent / os.readlink(path) if path.is_symlink() else path
-    if re.fullmatch(r"[0-9a-f]{64}", blob.name) is None or digest(blob) == blob.name:
+    if re.fullmatch(r"[0-9a-f]{64}", blob.name) is None or sha256(blob) == blob.name:
         return False
     for name in (blob.resolve(), blob, path):
         name.unlink(missing_ok=True)

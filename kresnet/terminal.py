@@ -18,7 +18,6 @@ START_UP = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog\(\)"
     rb"|I\d{4} \d\d:\d\d:\d+\."  # abseil's INFO, such as on oneDNN and on CUDA that is not there
     rb"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: I "  # TensorFlow's own
-    rb"|\[Gloo\] Rank \d+ is connected to "  # JAX's processes
     rb"|INFO: "  # LiteRT's, on its XNNPACK delegate
     rb"|To enable the following instructions:"  # the second line of cpu_feature_guard's
     rb"|[WE]\d{4} .*("

@@ -24,6 +24,7 @@ NAMES = {
     "get_builder": "kresnet.models.registry:get_builder",
     "freeze": "kresnet.training.transfer:freeze",
     "grad_cam": "kresnet.evaluation.cam:grad_cam",
+    "grow": "kresnet.training.growth:grow",
     "decode_predictions": "kresnet.weights.imagenet:decode_predictions",
     "list_models": "kresnet.models.registry:list_models",
     "list_weights": "kresnet.models.registry:list_weights",
@@ -36,6 +37,7 @@ NAMES = {
     "save_weights": "kresnet.models.saving:save_weights",
     "scaling": "kresnet.search.scaling",
     "train": "kresnet.training.train:train",
+    "with_auxiliary_losses": "kresnet.training.auxiliary:with_auxiliary_losses",
 }
 
 # Modules that go by a short name as well: `kresnet.callbacks`. They are not in `__all__`.

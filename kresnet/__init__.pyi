@@ -33,7 +33,9 @@ from kresnet.training import callbacks as callbacks
 from kresnet.training import losses as losses
 from kresnet.training import optimizers as optimizers
 from kresnet.training import recipes as recipes
+from kresnet.training.auxiliary import with_auxiliary_losses as with_auxiliary_losses
 from kresnet.training.devices import on_devices as on_devices
+from kresnet.training.growth import grow as grow
 from kresnet.training.train import train as train
 from kresnet.training.transfer import freeze as freeze
 from kresnet.training.transfer import recalibrate_batch_norm as recalibrate_batch_norm

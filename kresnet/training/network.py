@@ -12,6 +12,7 @@ import keras
 from kresnet import checks
 from kresnet.graph.network import Network, description
 from kresnet.models import pretrained, registry
+from kresnet.training.auxiliary import has_auxiliary
 from kresnet.training.recipe import Recipe
 from kresnet.weights.pretrained import Checkpoint
 
@@ -28,7 +29,7 @@ def image_size(model: keras.Model | str, recipe: Recipe) -> int:
     if isinstance(model, str):
         return recipe.image_size or registry.get_builder(model).input_size
     checks.require(
-        isinstance(model, keras.Model) and len(model.inputs) == len(model.outputs) == 1,
+        isinstance(model, keras.Model) and len(model.inputs) == 1 and (len(model.outputs) == 1 or has_auxiliary(model)),
         "`model` must be a registry key or a model of one input and one output",
         model=model,
     )
@@ -152,5 +153,6 @@ def builder_arguments(key: str, recipe: Recipe, fields: Mapping[str, Any] | None
     own = {field.name for field in dataclasses.fields(builder.spec)}
     wrong = [name for name in fields or () if name not in own | {"weights_origin"}]
     checks.require(not wrong, f"{key} has no such field.{checks.closest(wrong and wrong[0], own)}", model_fields=wrong)
-    settings = {name: value for name, value in recipe.model_fields().items() if name in own | {"classifier_activation"}}
+    own |= {"classifier_activation", *(["auxiliary"] if builder.family.auxiliary else [])}
+    settings = {name: value for name, value in recipe.model_fields().items() if name in own}
     return settings | dict(fields or {})

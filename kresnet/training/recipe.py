@@ -57,6 +57,7 @@ class Recipe:
     # Loss
     label_smoothing: float = 0.0
     binary: bool = False  # a sigmoid per class
+    auxiliary_weight: float | None = None  # of auxiliary classifiers' losses; None: they are left out
     # Images
     image_size: int | None = None  # pixels; None: the network's own
     crop_fraction: float | None = None  # of evaluation; see `kresnet.data.load`
@@ -92,8 +93,16 @@ class Recipe:
         for name in ("learning_rate", "epochs", "decay_epochs", "factor", "clip_norm"):
             if getattr(self, name) is not None:
                 checks.number(name, getattr(self, name), 1e-12, 1e12, "a positive number")
-        for name in ("weight_decay", "warmup_epochs", "warmup_steps", "warmup_learning_rate", "mixup"):
-            checks.number(name, getattr(self, name), 0, 1e12, "a number of at least 0")
+        for name in (
+            "weight_decay",
+            "warmup_epochs",
+            "warmup_steps",
+            "warmup_learning_rate",
+            "mixup",
+            "auxiliary_weight",
+        ):
+            if getattr(self, name) is not None:
+                checks.number(name, getattr(self, name), 0, 1e12, "a number of at least 0")
         checks.number("cutmix", self.cutmix, 0, math.nextafter(1, 2), "a number in [0, 1]")
         for name in ("momentum", "label_smoothing", "ema"):
             if getattr(self, name) is not None:
@@ -205,4 +214,5 @@ class Recipe:
         """Returns the arguments of a network's builder that the recipe sets."""
         names = ("dropout_rate", "head_dropout_rate", "drop_path_rate", "zero_init_residual")
         fields = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return fields | ({"classifier_activation": "sigmoid"} if self.binary else {})
+        fields |= {"classifier_activation": "sigmoid"} if self.binary else {}
+        return fields | ({"auxiliary": True} if self.auxiliary_weight is not None else {})

@@ -22,6 +22,21 @@ ALEXNET2012 = Recipe(
     head_dropout_rate=0.5,
 )
 VGG2014 = ALEXNET2012.replace(paper="1409.1556, section 3.1", steps=370_000, batch_size=256)
+# The paper gives neither batches nor length, rate or decay: those are of Caffe's replication, bvlc_googlenet; the
+# average's decay is InceptionV3's.
+GOOGLENET2014 = Recipe(
+    paper="1409.4842, sections 5 and 6",
+    epochs=60,
+    batch_size=32,
+    weight_decay=2e-4,
+    ema=0.9999,
+    learning_rate=0.01,
+    schedule="exponential",
+    factor=0.96,
+    decay_epochs=8,
+    augment="inception",
+    auxiliary_weight=0.3,
+)
 HE2015 = Recipe(
     paper="1512.03385, section 3.4", steps=600_000, schedule="plateau", augment="flip-crop", crop_fraction=224 / 256
 )
@@ -47,6 +62,25 @@ WRN2016 = Recipe(
     factor=0.2,
     augment="cifar",
     dropout_rate=0.3,
+)
+# Batches are each replica's, which updated the weights by itself. Momentum, decay, the average and the auxiliary weight
+# are the authors' code's: tensorflow/models, research/slim.
+INCEPTIONV3 = Recipe(
+    paper="1512.00567, sections 7 and 8",
+    epochs=100,
+    batch_size=32,
+    optimizer="rmsprop",
+    epsilon=1.0,
+    weight_decay=4e-5,
+    clip_norm=2.0,
+    ema=0.9999,
+    learning_rate=0.045,
+    schedule="exponential",
+    factor=0.94,
+    decay_epochs=2,
+    label_smoothing=0.1,
+    augment="inception",
+    auxiliary_weight=0.4,
 )
 DENSENET2016_CIFAR = Recipe(
     paper="1608.06993, section 4.2",
@@ -146,6 +180,21 @@ EFFICIENTNET = Recipe(
     augment="randaugment",
     head_dropout_rate=0.2,
     drop_path_rate=0.2,
+)
+REPVGG2021 = Recipe(paper="2101.03697, section 4.1", epochs=120, decay_norms_and_biases=False, augment="inception")
+# The average and the augmentation are the authors' code's (imankgoyal/NonDeepNetworks). The paper's warm-up takes "a
+# few" epochs, and its weight decay is not given.
+PARNET2021 = Recipe(
+    paper="2110.07641, section 4",
+    epochs=120,
+    batch_size=2048,
+    ema=0.9999,
+    learning_rate=0.8,
+    schedule="steps",
+    milestones=(0.25, 0.5, 0.75),
+    warmup_epochs=5,
+    label_smoothing=0.1,
+    augment="randaugment-m9-mstd0.5",
 )
 FINE_TUNE = Recipe(
     paper="1805.08974, appendix A.5", epochs=20, nesterov=True, learning_rate=0.01, weight_decay=0.0, augment="auto"

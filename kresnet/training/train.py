@@ -19,9 +19,9 @@ from kresnet.graph.outputs import output_kind
 from kresnet.graph.ranges import RangeCheck
 from kresnet.layers.normalization import statistics_across_devices
 from kresnet.progress import say
+from kresnet.training import auxiliary, hosts, inputs, losses, network, recipes, run, transfer
 from kresnet.training import callbacks as own_callbacks
 from kresnet.training import devices as device_choice
-from kresnet.training import hosts, inputs, losses, network, recipes, run, transfer
 from kresnet.training.phases import Phases
 from kresnet.training.recipe import Recipe
 from kresnet.training.validation import Validation
@@ -69,7 +69,9 @@ def train(
 
     Args:
         model: the registry key of a network, which is built here for the images, with the fields that the recipe sets;
-            or a model of one input and one output, (batch, classes) probabilities, which is trained as it is.
+            or a model of one input and one output, (batch, classes) probabilities, which is trained as it is; or one
+            with auxiliary classifiers besides, for a recipe with an `auxiliary_weight`: they train along, and what is
+            saved has none.
         data: a source of `kresnet.data.load`, such as "digits", a folder or "tfds:cifar10", whose "train" and
             "validation" splits are loaded as the recipe says. Or a `tf.data.Dataset` of batches of (images, labels) or
             (images, labels, weights of the images), used as it is; it must know its length. Its labels are class
@@ -181,15 +183,16 @@ def train(
     )
     shape = (size, size, int(data.element_spec[0].shape[-1]))
     class_names = getattr(data, "class_names", None)
-    by_key, fields = isinstance(model, str), {}
+    by_key, fields, key = isinstance(model, str), {}, model
     if by_key:
-        fields, key = network.builder_arguments(model, recipe, model_fields), model
-        with on.scope():
-            if going_on:
-                model = run.network(folder, precision)
-            else:
-                model = network.build(key, recipe, shape, class_names, weights, precision, model_fields)
-    else:
+        fields = network.builder_arguments(key, recipe, model_fields)
+    with on.scope():
+        if by_key and going_on:
+            model = run.network(folder, precision)
+        elif by_key:
+            model = network.build(key, recipe, shape, class_names, weights, precision, model_fields)
+        whole, fitted, model = auxiliary.parts(model, recipe.auxiliary_weight)
+    if not by_key:
         checks.require(not model_fields, "`model_fields` are for networks built by key", model_fields=model_fields)
         network.check(model, class_names, weights, precision)
     classes = model.output_shape[-1]
@@ -209,9 +212,9 @@ def train(
     epochs = max(1, -(-recipe.total_steps(steps, batch_size) // steps))
     transfer.check_phases(epochs, freeze, freeze_epochs)
     if freeze is not False:
-        transfer.freeze(model, freeze)
-    rates = transfer.layer_rates(model, layer_decay) if layer_decay != 1 else None
-    network.describe(model, class_names, recipe.crop_fraction)
+        transfer.freeze(fitted, freeze)
+    rates = transfer.layer_rates(fitted, layer_decay) if layer_decay != 1 else None
+    network.describe(fitted, class_names, recipe.crop_fraction)
     config = {
         "model": key if by_key else network.key_or_name(model),
         "model_fields": fields,
@@ -246,7 +249,7 @@ def train(
     hosts.wait("the folder is looked at")
     lock = run.hold(folder) if writes else None
     if writes and not going_on:
-        run.begin(folder, config, model if by_key else None)
+        run.begin(folder, config, whole if by_key else None)
     hosts.wait("the run has begun")
     checks.require(run.is_unfinished(folder), "All processes must see the same folder", out=str(out))
     verbose = verbose and writes
@@ -264,7 +267,7 @@ def train(
         validation = [Validation(share if several else fed["validation_data"])]
         fed["validation_data"] = None
     phases = Phases(
-        model=model,
+        model=fitted,
         compiled=lambda: {
             "optimizer": recipe.optimizer_for(steps, batch_size, rates),
             "loss": recipe.loss(from_logits),
@@ -288,15 +291,15 @@ def train(
     with on.scope(), statistics_across_devices(sync_batch_norm), hosts.naming_a_lost_one():
         phases.fit()
     if not writes:
-        return model.history
-    model.history.epoch, model.history.history = history.epochs(), history.values()
+        return fitted.history
+    fitted.history.epoch, fitted.history.history = history.epochs(), history.values()
     if with_report and validation_data is not None:
         files = None if own_validation else getattr(validation_data, "file_paths", None)
         with on.own():
             run.write_report(
                 folder,
                 validation_data,
-                model.history.history,
+                fitted.history.history,
                 config,
                 verbose,
                 kept_epoch=checkpoint.best_epoch,
@@ -305,7 +308,7 @@ def train(
     run.finish(folder)
     if lock is not None:
         lock.close()
-    return model.history
+    return fitted.history
 
 
 def _use_deterministic_operations() -> None:

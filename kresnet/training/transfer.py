@@ -46,7 +46,7 @@ def freeze(model: keras.Model, until: str | bool | None = None) -> int:
     else:
         last = max((i for i, (_, names) in enumerate(layers) if until in names), default=None)
         if last is None:
-            parts = list(dict.fromkeys([*(part for layer, _ in layers if (part := _part(layer.name))), "head"]))
+            parts = list(dict.fromkeys([*(found for layer, _ in layers if (found := part(layer.name))), "head"]))
             close = checks.closest(until, [*parts, *(layer.name for layer, _ in layers)])
             listed = ", ".join(parts)
             raise ValueError(f"`until` must be one of {listed}, or a layer's name.{close} Received: until={until!r}")
@@ -63,7 +63,7 @@ def _in_order(model: keras.Model, within: tuple[str, ...] = ()) -> Iterator[tupl
         if isinstance(layer, keras.Model):
             yield from _in_order(layer, (*within, layer.name))
         else:
-            yield layer, {layer.name, _part(layer.name), *within}
+            yield layer, {layer.name, part(layer.name), *within}
 
 
 def _classifier(model: keras.Model, layers: list[keras.layers.Layer]) -> int:
@@ -72,7 +72,11 @@ def _classifier(model: keras.Model, layers: list[keras.layers.Layer]) -> int:
     return max(named or [i for i, layer in enumerate(layers) if layer.weights], default=0)
 
 
-def _part(name: str) -> str | None:
+def part(name: str) -> str | None:
+    """Returns the part of a network that a layer of that name is of, "stem", "stage1", ..., "head"; None: no such name.
+
+    The classifier is of no part.
+    """
     match = _PLACE.fullmatch(name)
     return match["part"] if match else None
 

@@ -27,6 +27,10 @@ IMAGENET_EPOCH = 5004  # updates of 256 images
         ("bag-of-tricks", 1251, {0: 0.0, 5 * 1251 // 2: 0.2, 5 * 1251: 0.4, 205 * 1251 // 2: 0.2, 200 * 1251: 0.0}),
         ("rsb-a1", 625, {0: 1e-6, 5 * 625: 5e-3 * (1 + np.cos(np.pi * 5 / 600)) / 2, 300 * 625: 2.5e-3}),
         ("rsb-a3", 625, {0: 1e-6, 50 * 625: 4e-3, 100 * 625: 0.0}),
+        ("googlenet2014", 100, {0: 0.01, 799: 0.01, 800: 0.0096, 1600: 0.009216}),
+        ("inceptionv3", 100, {0: 0.045, 199: 0.045, 200: 0.0423, 400: 0.039762}),
+        ("repvgg2021", 5004, {0: 0.1, 60 * 5004: 0.05, 120 * 5004: 0.0}),
+        ("parnet2021", 625, {0: 0.0, 5 * 625: 0.8, 30 * 625: 0.08, 60 * 625: 0.008, 90 * 625: 8e-4}),
         ("mobilenetv2", 1000, {0: 0.045, 999: 0.045, 1000: 0.0441, 2000: 0.043218}),
         ("efficientnet", 313, {0: 0.0, 5 * 313: 0.256 * 0.97**2, 751 * 10: 0.256 * 0.97**10}),
     ],
@@ -35,6 +39,17 @@ def test_learning_rates(recipe, steps_per_epoch, rates):
     schedule = recipes.get(recipe).learning_rates(steps_per_epoch)
     found = {step: float(schedule(step)) for step in rates}
     assert found == pytest.approx(rates, rel=1e-3, abs=1e-6)
+
+
+def test_recipes_with_auxiliary_losses():
+    """Szegedy et al. 2014, section 5; Szegedy et al. 2016, sections 7 and 8."""
+    assert (recipes.GOOGLENET2014.auxiliary_weight, recipes.GOOGLENET2014.momentum) == (0.3, 0.9)
+    third = recipes.INCEPTIONV3
+    numbers = (third.optimizer, third.rho, third.epsilon, third.clip_norm, third.label_smoothing, third.epochs)
+    assert numbers == ("rmsprop", 0.9, 1.0, 2.0, 0.1, 100)
+    assert third.model_fields() == {"auxiliary": True}
+    with pytest.raises(ValueError, match=r"`auxiliary_weight` must be a number of at least 0. Received: .*=-0.3"):
+        third.replace(auxiliary_weight=-0.3)
 
 
 def test_lengths():

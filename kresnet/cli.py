@@ -143,6 +143,7 @@ def _train_arguments(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--devices", type=actions.read_value, metavar="N", help="of this machine; auto: all (default: 1)"
     )
+    command.add_argument("--remat", action="store_true", help="less memory for more time: blocks are computed twice")
     command.add_argument("--sync-batch-norm", action="store_true", help="statistics of all devices' images")
     command.add_argument(
         "--coordinator",

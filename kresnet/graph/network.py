@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from kresnet.graph.inputs import input_range
+from kresnet.graph.places import block
 from kresnet.graph.ranges import RangeCheck, watched
+from kresnet.graph.remat import rematerialized
 
 
 @keras.saving.register_keras_serializable(package="kresnet")
@@ -29,6 +32,7 @@ class Network(keras.Model):
         super().__init__(inputs, outputs, name=name, **kwargs)
         # As text, since Keras would wrap a dictionary in classes of its own.
         self._kresnet_config = json.dumps(known or {})
+        self._in_training: Callable[[Any], Any] | None = None
 
     @property
     def kresnet_config(self) -> dict[str, Any]:
@@ -54,6 +58,24 @@ class Network(keras.Model):
         if strides is None:
             raise AttributeError("Only a network built with `features` has `feature_strides`")
         return strides
+
+    def rematerialize(self) -> None:
+        """Lets training keep what lies between blocks alone, and compute what is within them again for the gradient.
+
+        A step takes longer, and less memory, by the more, the deeper the blocks are. What is learned, predicted and
+        saved stays the same. Call it before `compile`; it is not kept in files.
+
+        Raises:
+            ValueError: if the network has more than one input.
+
+        Source: Chen et al. 2016, arXiv:1604.06174; of DenseNet: Pleiss et al. 2017, arXiv:1707.06990.
+        """
+        self._in_training = rematerialized(self, lambda name: block(name) or name)
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        if training and self._in_training is not None:
+            return self._in_training(self._standardize_inputs(inputs)[0])
+        return super().call(inputs, training=training, mask=mask)
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """As `keras.Model.fit`; refuses images of another range than the network's first layers are made for.

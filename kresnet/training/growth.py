@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import keras
 
 from kresnet import checks
+from kresnet.graph.places import part
 from kresnet.graph.trace import all_layers
-from kresnet.training.transfer import part
 from kresnet.weights.layout import HEAD
 
 

@@ -128,6 +128,22 @@ def check(model: keras.Model, class_names: Sequence[str] | None, weights: Any, p
     )
 
 
+def rematerialize(model: keras.Model, devices: int) -> None:
+    """Lets a network train in less memory; see `Network.rematerialize`.
+
+    Raises:
+        ValueError: if it is no network of ours, or trains on several devices.
+    """
+    checks.require(
+        isinstance(model, Network) and devices == 1,
+        "`remat` is for networks of ours on one device",
+        remat=True,
+        model=type(model).__name__,
+        devices=devices,
+    )
+    model.rematerialize()
+
+
 def describe(model: keras.Model, class_names: Sequence[str] | None, crop_fraction: float | None) -> None:
     """Tells a network the names of its classes, if they are known, and how its validation images are cropped.
 

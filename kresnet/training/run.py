@@ -117,7 +117,7 @@ def network(folder: Path, precision: str | None) -> keras.Model:
 _AS_GIVEN = (
     *("model", "data", "weights", "model_fields", "freeze", "freeze_epochs", "layer_decay", "class_weight"),
     *("precision", "jit_compile", "seed", "split_seed", "deterministic", "on_error", "data_dir", "patience"),
-    *("batch_size", "checkpoint_every", "devices", "sync_batch_norm"),
+    *("batch_size", "checkpoint_every", "devices", "sync_batch_norm", "remat"),
 )
 
 
@@ -168,8 +168,9 @@ def require_the_same(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what makes a run another one: how often it is saved and on what it trains do not; `epochs` follow."""
-    no_option = ("versions", "command", "checkpoint_every", "devices", "epochs", "recipe")
+    """Returns what makes a run another one: how often it is saved, on what and in how much memory it trains do not, and
+    `epochs` follow."""
+    no_option = ("versions", "command", "checkpoint_every", "devices", "remat", "epochs", "recipe")
     found = {name: value for name, value in config.items() if name not in no_option}
     return found | {name: value for name, value in (config.get("recipe") or {}).items() if name != "name"}
 

@@ -53,6 +53,7 @@ def train(
     checkpoint_every: str = "epoch",
     devices: int | str | None = None,
     sync_batch_norm: bool = False,
+    remat: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: bool = True,
     with_report: bool = True,
@@ -113,6 +114,7 @@ def train(
             TensorFlow or JAX. Default: those that the model was built on (see `kresnet.on_devices`), or one.
         sync_batch_norm: whether batch norms take the statistics of all devices' images, and not each those of its own,
             under TensorFlow; under JAX they always do.
+        remat: whether to train in less memory and more time; see `Network.rematerialize`. On one device.
         callbacks: further Keras callbacks.
         verbose: whether to show progress and results.
         with_report: whether to write `report.html`.
@@ -192,6 +194,8 @@ def train(
         elif by_key:
             model = network.build(key, recipe, shape, class_names, weights, precision, model_fields)
         whole, fitted, model = auxiliary.parts(model, recipe.auxiliary_weight)
+    if remat:
+        network.rematerialize(fitted, on.count)
     if not by_key:
         checks.require(not model_fields, "`model_fields` are for networks built by key", model_fields=model_fields)
         network.check(model, class_names, weights, precision)
@@ -241,6 +245,7 @@ def train(
         "checkpoint_every": checkpoint_every,
         "devices": devices,
         "sync_batch_norm": sync_batch_norm,
+        "remat": remat,
         "parameters": model.count_params(),
         "command": sys.argv,
     }

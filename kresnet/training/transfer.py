@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -12,12 +11,10 @@ import keras
 import numpy as np
 
 from kresnet import checks
+from kresnet.graph.places import block, part
 from kresnet.graph.replacing import replaced
 from kresnet.graph.trace import all_layers
 from kresnet.weights.layout import HEAD
-
-# The part of one of our networks that a layer is of, and within it the block.
-_PLACE = re.compile(r"(?P<part>stem|stage\d+|head)(?P<block>_block\d+)?_\w+")
 
 
 def freeze(model: keras.Model, until: str | bool | None = None) -> int:
@@ -70,15 +67,6 @@ def _classifier(model: keras.Model, layers: list[keras.layers.Layer]) -> int:
     """Returns the place of the classifier among the layers of a model: `predictions`, or the last that has weights."""
     named = [i for i, layer in enumerate(layers) if layer.name == HEAD and layer in model.layers]
     return max(named or [i for i, layer in enumerate(layers) if layer.weights], default=0)
-
-
-def part(name: str) -> str | None:
-    """Returns the part of a network that a layer of that name is of, "stem", "stage1", ..., "head"; None: no such name.
-
-    The classifier is of no part.
-    """
-    match = _PLACE.fullmatch(name)
-    return match["part"] if match else None
 
 
 class Pause(keras.callbacks.Callback):
@@ -176,7 +164,7 @@ def layer_rates(model: keras.Model, decay: float) -> dict[str, float]:
     """
     checks.number("layer_decay", decay, 1e-6, 1 + 1e-9, "a fraction in (0, 1]")
     layers = [layer for layer, _ in _in_order(model) if layer.weights]
-    groups = [_group(layer.name) for layer in layers]
+    groups = ["head" if layer.name == HEAD else block(layer.name) or layer.name for layer in layers]
     ends = {"head", *groups[-1:]}  # a classifier may stand upon a network that has a head
     groups = ["head" if group in ends else group for group in groups]
     order = [*dict.fromkeys(group for group in groups if group != "head"), "head"]
@@ -192,13 +180,6 @@ def _path_within(layer: keras.layers.Layer, variable: Any) -> str:
     # What comes before is lost when a `Sequential` is loaded.
     parts = variable.path.split("/")
     return "/".join(parts[parts.index(layer.name) :] if layer.name in parts else parts)
-
-
-def _group(name: str) -> str:
-    match = _PLACE.fullmatch(name)
-    if match is None:
-        return "head" if name == HEAD else name
-    return match["part"] + (match["block"] or "")
 
 
 def recalibrate_batch_norm(model: keras.Model, images: Any, batches: int | None = None) -> None:

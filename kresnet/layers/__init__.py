@@ -8,6 +8,7 @@ from kresnet.layers.calls import (
     depthwise_conv,
     drop_path,
     efficient_attention,
+    local_response_norm,
     max_pool,
     norm,
     padded_identity,
@@ -18,6 +19,7 @@ from kresnet.layers.grouped import GroupedConv2D
 from kresnet.layers.initializers import VarianceScaling, he_normal
 from kresnet.layers.normalization import BatchNormalization
 from kresnet.layers.padding import EdgePadding2D, ReflectPadding2D
+from kresnet.layers.response import LocalResponseNormalization
 
 __all__ = [
     "ACTIVATIONS",
@@ -25,6 +27,7 @@ __all__ = [
     "EdgePadding2D",
     "FakeQuantize",
     "GroupedConv2D",
+    "LocalResponseNormalization",
     "QuantizedConv2D",
     "QuantizedDense",
     "QuantizedDepthwiseConv2D",
@@ -37,6 +40,7 @@ __all__ = [
     "drop_path",
     "efficient_attention",
     "he_normal",
+    "local_response_norm",
     "max_pool",
     "norm",
     "padded_identity",

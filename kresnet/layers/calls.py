@@ -12,6 +12,7 @@ from kresnet.layers.grouped import GroupedConv2D
 from kresnet.layers.initializers import VarianceScaling, he_normal
 from kresnet.layers.normalization import BatchNormalization
 from kresnet.layers.padding import EdgePadding2D, ReflectPadding2D
+from kresnet.layers.response import LocalResponseNormalization
 
 # Elementwise, so that any network can have them. By Keras's names.
 ACTIVATIONS = (
@@ -147,6 +148,11 @@ def norm(x, *, epsilon: float, momentum: float, zero_gamma: bool = False, name: 
     """Batch-normalizes; `momentum` is Keras's (the share of the old statistics that a step keeps)."""
     gamma = "zeros" if zero_gamma else "ones"
     return BatchNormalization(momentum=momentum, epsilon=epsilon, gamma_initializer=gamma, name=name)(x)
+
+
+def local_response_norm(x, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, bias: float = 2.0, name: str):
+    """Divides by (bias + alpha * sum of `size` channels' squares)^beta: see `LocalResponseNormalization`."""
+    return LocalResponseNormalization(size, alpha, beta, bias, name=name)(x)
 
 
 def activation(x, function: str, *, name: str):

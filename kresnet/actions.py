@@ -18,6 +18,7 @@ def list_networks(options: argparse.Namespace) -> int:
     from rich.table import Table
 
     from kresnet.models import catalogue
+    from kresnet.papers import cited
 
     if options.pretrained:
         columns, rows = _weights(options.pattern)
@@ -26,7 +27,7 @@ def list_networks(options: argparse.Namespace) -> int:
         rows = [
             (
                 *(row["key"], f"kresnet.{row['builder']}", f"{int(row['parameters']):,}"),
-                *(f"{int(row['macs']) / 1e9:.3f}", row["pixels"], f"arXiv:{row['paper']}"),
+                *(f"{int(row['macs']) / 1e9:.3f}", row["pixels"], cited(row["paper"])),
             )
             for row in catalogue.rows(options.pattern)
         ]

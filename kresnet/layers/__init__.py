@@ -20,6 +20,7 @@ from kresnet.layers.initializers import VarianceScaling, he_normal
 from kresnet.layers.normalization import BatchNormalization
 from kresnet.layers.padding import EdgePadding2D, ReflectPadding2D
 from kresnet.layers.response import LocalResponseNormalization
+from kresnet.layers.sparse import SparseConv2D
 
 __all__ = [
     "ACTIVATIONS",
@@ -32,6 +33,7 @@ __all__ = [
     "QuantizedDense",
     "QuantizedDepthwiseConv2D",
     "ReflectPadding2D",
+    "SparseConv2D",
     "VarianceScaling",
     "activation",
     "anti_aliased",

@@ -41,7 +41,7 @@ def operators(model, form):
     [
         (kresnet.ResNet, {**TINY, "expansion": 1, "stem": "conv3", "shortcut": "pad"}),
         (kresnet.ResNet, {**TINY, "stem": "deep", "shortcut": "avg_conv"}),
-        (kresnet.ResNet, {**TINY, "shortcut": "avg_conv", "input_shape": (35, 41, 3)}),  # the pooling pads: it stays
+        (kresnet.ResNet, {**TINY, "shortcut": "avg_conv", "input_shape": (35, 41, 3)}),  # the pooling pads
         (kresnet.ResNet, {**TINY, "include_preprocessing": False}),
         (kresnet.ResNet, {**TINY, "input_shape": (32, 32, 1)}),
         (kresnet.EfficientNetB0, {**MOBILE, "input_shape": (32, 32, 3)}),

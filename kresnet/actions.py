@@ -168,7 +168,7 @@ def export(options: argparse.Namespace) -> int:
         size = found.image_shape[0]
         if size is None:
             raise ValueError(f"`--data` is for networks of a fixed size. Received: input_shape={found.image_shape}")
-        wanted = preprocessing.wanted([found], size)
+        wanted = preprocessing.wanted([found], size) | {"grey": found.image_shape[2] == 1}
         if split_seed := held_out_by(options.model):
             wanted["split_seed"] = split_seed
         settings["verify"] = load(options.data, "validation", size, **wanted)

@@ -117,6 +117,26 @@ def test_one_fully_int8_file_that_agrees(name):
     assert np.corrcoef(expected.ravel(), floating.ravel())[0, 1] > 0.95
 
 
+@pytest.mark.slow
+def test_what_xnnpack_has_no_integers_for_stays_in_float32():
+    """Local response normalization, and an adaptive pooling: still one part, and closer than int8 could be."""
+    rows = ((16, 5, 2, None, 1, ("norm", "max3")), (16, 3, 1, None, 2, ("max3", "norm")))
+    fields = {"rows": rows, "head_size": 3, "dense_widths": (16,), "classes": 5, "classifier_activation": None}
+    model = randomise(kresnet.AlexNet2012(**fields, input_shape=(32, 32, 3)))
+    model.get_layer("stage1_norm").alpha = 1.0  # so that it matters
+    x = images(model)
+    aware = quantize_aware(model, x)
+    interpreter = Interpreter(model_content=to_tflite(aware, quantize="int8"))
+    interpreter.allocate_tensors()
+    names, floats = operators(interpreter)
+    assert names.count("DELEGATE") == 1
+    assert {"SQUARE", "LOG", "EXP", "TRANSPOSE"} <= {*floats}
+    classify = interpreter.get_signature_runner()
+    got = np.concatenate([classify(image=one[None])["logits"] for one in x])
+    for expected, limit in ((aware(x, training=False), 0.03), (model(x, training=False), 0.1)):
+        assert np.abs(got - expected).max() <= limit * np.ptp(expected)
+
+
 CONCATENATING = {
     "inception, padding averaged": (lambda: inception(average_with_zeros), {"mixed0": 4, "reduction": 5}, 1),
     # XNNPACK lacks a pooling that averages fewer values at the edge: each of the two splits the file.

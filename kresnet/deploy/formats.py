@@ -75,9 +75,9 @@ def _calibrated(task: Task) -> tuple[keras.Model, np.ndarray | None]:
     """
     calibration = task.calibration_in_full
     normalized = any(isinstance(layer, LocalResponseNormalization) for layer in all_layers(task.model))
-    if normalized and task.quantize == "int8" and calibration is not None:
+    if normalized and task.quantize == "int8" and calibration is not None and convert.is_rewritable(task.model):
         with contextlib.suppress(ValueError):  # a layer that it does not know: in parts, as `lint` says
-            return quantize_aware(task.model, calibration), None
+            return quantize_aware(convert.one_graph(task.model), calibration), None
     return task.model, calibration
 
 

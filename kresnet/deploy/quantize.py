@@ -26,6 +26,7 @@ from kresnet.layers.fake_quantize import (
     QuantizedDense,
     QuantizedDepthwiseConv2D,
     observation,
+    round_weights,
 )
 from kresnet.layers.grouped import GroupedConv2D
 from kresnet.layers.response import LocalResponseNormalization
@@ -90,6 +91,30 @@ def quantize_aware(model: keras.Model, calibration: Any = None, *, momentum: flo
 def is_quantize_aware(model: Any) -> bool:
     """Tells whether a model came from `quantize_aware`, so that it holds its own int8 ranges."""
     return isinstance(model, keras.Model) and any(isinstance(layer, FakeQuantize) for layer in all_layers(model))
+
+
+def with_rounded_weights(model: keras.Model) -> keras.Model:
+    """Returns a copy of a quantization-aware model whose weights are rounded already, in Keras's own layers.
+
+    A converter computes the rounding of small weights once and for all, but leaves that of large ones, such as a
+    VGG's first dense layer, to each run of the file.
+    """
+    plain = {rounding: kind for kind, rounding in _QUANTIZED.items() if kind is not keras.layers.Conv2D}
+    found = {}
+
+    def copy(operation: Any) -> Any:
+        kind = plain.get(type(operation))
+        if kind is None:
+            return duplicate(operation)
+        found[id(operation)] = operation
+        return kind.from_config(operation.get_config())
+
+    copies, new = rebuild(model, copy)
+    for key, layer in found.items():
+        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)  # its kernel's last two axes are the channels
+        kernel = round_weights(layer.kernel, tuple(range(len(layer.kernel.shape) - (2 if depthwise else 1))))
+        copies[key].set_weights([ops.convert_to_numpy(kernel), *layer.get_weights()[1:]])
+    return new
 
 
 _QUANTIZED = {

@@ -18,6 +18,7 @@ def list_networks(options: argparse.Namespace) -> int:
     from rich.table import Table
 
     from kresnet.models import catalogue
+    from kresnet.papers import cited
 
     if options.pretrained:
         columns, rows = _weights(options.pattern)
@@ -26,7 +27,7 @@ def list_networks(options: argparse.Namespace) -> int:
         rows = [
             (
                 *(row["key"], f"kresnet.{row['builder']}", f"{int(row['parameters']):,}"),
-                *(f"{int(row['macs']) / 1e9:.3f}", row["pixels"], f"arXiv:{row['paper']}"),
+                *(f"{int(row['macs']) / 1e9:.3f}", row["pixels"], cited(row["paper"])),
             )
             for row in catalogue.rows(options.pattern)
         ]
@@ -167,7 +168,7 @@ def export(options: argparse.Namespace) -> int:
         size = found.image_shape[0]
         if size is None:
             raise ValueError(f"`--data` is for networks of a fixed size. Received: input_shape={found.image_shape}")
-        wanted = preprocessing.wanted([found], size)
+        wanted = preprocessing.wanted([found], size) | {"grey": found.image_shape[2] == 1}
         if split_seed := held_out_by(options.model):
             wanted["split_seed"] = split_seed
         settings["verify"] = load(options.data, "validation", size, **wanted)

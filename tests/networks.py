@@ -12,7 +12,7 @@ import kresnet
 # One of each kind, for the daily tests (`make quick`).
 DAILY = {
     *("vgg11_bn", "resnet18", "resnet20", "plainnet20", "resnet50d", "resnetv2_18", "resnext50_32x4d", "seresnet18"),
-    *("wrn_16_8", "mobilenetv1_100", "mobilenetv2_035", "efficientnet_b0", "efficientnet_lite0"),
+    *("wrn_16_8", "mobilenetv1_100", "mobilenetv2_035", "efficientnet_b0", "efficientnet_lite0", "lenet5"),
 }
 
 
@@ -54,6 +54,9 @@ def kind(key):
     fields["head_dropout_rate"] = fields["head_dropout_rate"] > 0
     if "table" in fields:
         fields["table"] = frozenset((row.t > 1, row.s, row.k, row.se > 0) for row in builder.spec.table)
+    if "rows" in fields:
+        fields["rows"] = frozenset((row.s > 1, row.g > 1, row.then, bool(row.maps)) for row in builder.spec.rows)
+        fields.pop("head_size")
     numbers = {name: value > 1 for name, value in fields.items() if type(value) in (int, float)}
     return builder.family.name, *(fields | numbers).values()
 
@@ -69,8 +72,9 @@ def cut_short(spec):
         return {"table": tuple(rows.values()), "depth_multiplier": 1.0, "width_multiplier": 0.25}
     if hasattr(spec, "growth_rate"):
         return {"depths": tuple(min(depth, 2) for depth in spec.depths[:2]), "growth_rate": 8, "stem_width": 16}
-    if not hasattr(spec, "depths"):  # AlexNet
-        return {"widths": (8, 16, 16, 16, 16), "dense_widths": (64, 64)}
+    if hasattr(spec, "rows"):
+        rows = [row if row.maps else row._replace(c=min(row.c, 16 if i else 8)) for i, row in enumerate(spec.rows)]
+        return {"rows": tuple(rows), "dense_widths": tuple(min(width, 64) for width in spec.dense_widths)}
     stages = len(spec.depths) if hasattr(spec, "dense_widths") else 2
     fields = {"depths": tuple(min(depth, 2) for depth in spec.depths[:stages])}
     fields["widths"] = tuple(16 * width // spec.widths[0] for width in spec.widths[:stages])
@@ -84,4 +88,4 @@ def cut_short(spec):
 def shallow(key, size, **arguments):
     """Builds a network for images of size x size with all fields of its own spec but those that cut it short."""
     builder = kresnet.get_builder(key)
-    return builder(input_shape=(size, size, 3), **cut_short(builder.spec) | arguments)
+    return builder(input_shape=(size, size, len(builder.spec.mean)), **cut_short(builder.spec) | arguments)

@@ -35,6 +35,7 @@ def load(
     split_seed: int = 0,
     crop_fraction: float | None = None,
     interpolation: str | None = None,
+    grey: bool = False,
     validation_split: float = 0.2,
     on_error: str = "raise",
     pixel_limit: int = images.PIXEL_LIMIT,
@@ -75,6 +76,7 @@ def load(
             nearest pixels, as in training, and large JPEGs are decoded at a reduced resolution. "bilinear" or
             "bicubic": whole images are resized by Pillow, which averages over all pixels, and cropped then, as timm's
             and torchvision's checkpoints want; slower on large images.
+        grey: whether RGB images become grey, one channel of the colours' luminances, as networks of one channel want.
         validation_split: fraction held out if the source has no splits, in (0, 1).
         on_error: what to do with an image that cannot be decoded: "raise" an error that names it, or "skip" it with
             a warning that names it, in the log "kresnet".
@@ -109,6 +111,7 @@ def load(
         checks.number("crop_fraction", crop_fraction, 0.01, 1.0001, "a fraction in (0, 1]")
     policy = augmentation.policy(augment, image_size, crop_fraction, checks.boolean("flip", flip), interpolation)
     found = sources.find(source, split, seed=split_seed, validation_split=validation_split, data_dir=data_dir)
+    checks.boolean("grey", grey)
     shuffle = split == "train" if shuffle is None else checks.boolean("shuffle", shuffle)
     drop_remainder = shuffle if drop_remainder is None else checks.boolean("drop_remainder", drop_remainder)
     whole, rest = divmod(found.count, batch_size)
@@ -123,7 +126,7 @@ def load(
     of_rest = 0 if drop_remainder else min(max(rest - shard[0] * share, 0), share)
 
     epochs, skipped = Epochs(), []
-    read = _reader(found, policy, image_size, on_error, pixel_limit, skipped)
+    read = _reader(found, policy, image_size, grey, on_error, pixel_limit, skipped)
 
     def prepare(epoch: Any, draw: Any, record: Any, label: Any) -> tuple[Any, Any, Any, Any]:
         key = tf.stack([tf.cast(seed, tf.int64), epoch])
@@ -182,6 +185,7 @@ def _reader(
     source: sources.Source,
     policy: augmentation.Policy,
     size: int,
+    grey: bool,
     on_error: str,
     pixel_limit: int,
     skipped: list[str],
@@ -191,7 +195,8 @@ def _reader(
 
     def resized(image: Any, channels: int) -> Any:
         # `resize` returns float32, except for an image that already has this size.
-        return tf.cast(tf.image.resize(tf.ensure_shape(image, [None, None, channels]), (size, size)), tf.float32)
+        image = tf.cast(tf.image.resize(tf.ensure_shape(image, [None, None, channels]), (size, size)), tf.float32)
+        return tf.image.rgb_to_grayscale(image) if grey and channels == 3 else image
 
     def from_pixels(pixels: Any, key: Any) -> tuple[Any, Any]:
         if policy.whole:

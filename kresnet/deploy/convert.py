@@ -20,7 +20,7 @@ from keras import ops
 from kresnet.deploy.finishing import finished
 from kresnet.deploy.lowering import lower
 from kresnet.deploy.metadata import Metadata
-from kresnet.deploy.quantize import is_quantize_aware
+from kresnet.deploy.quantize import is_quantize_aware, with_rounded_weights
 from kresnet.graph.fold import fold_batch_norm
 from kresnet.graph.outputs import output_kind
 from kresnet.graph.rebuild import flattened
@@ -146,11 +146,14 @@ def prepared(model: keras.Model, integer: bool = False) -> keras.Model:
         integer: whether it is to be quantized to int8.
 
     Returns:
-        A copy with batch norms folded and written in XNNPACK's operators (`lower`), unless the model was made by
-        `quantize_aware`, which fixes the operators. A model that is not `is_rewritable` is returned as it is.
+        A copy with batch norms folded and written in XNNPACK's operators (`lower`); of a model that was made by
+        `quantize_aware`, which fixes the operators, one with rounded weights. A model that is not `is_rewritable` is
+        returned as it is.
     """
     folded = without_batch_norms(model)
-    return folded if folded is model or is_quantize_aware(model) else lower(folded, integer=integer)
+    if folded is model:
+        return model
+    return with_rounded_weights(folded) if is_quantize_aware(model) else lower(folded, integer=integer)
 
 
 def without_batch_norms(model: keras.Model) -> keras.Model:

@@ -12,6 +12,7 @@ from kresnet.layers.grouped import GroupedConv2D
 from kresnet.layers.initializers import VarianceScaling, he_normal
 from kresnet.layers.normalization import BatchNormalization
 from kresnet.layers.padding import EdgePadding2D, ReflectPadding2D
+from kresnet.layers.response import LocalResponseNormalization
 
 # Elementwise, so that any network can have them. By Keras's names.
 ACTIVATIONS = (
@@ -28,7 +29,7 @@ def conv(
     stride: int = 1,
     groups: int = 1,
     dilation: int = 1,
-    padding: str = "symmetric",
+    padding: str | int = "symmetric",
     bias: bool = False,
     zero: bool = False,
     name: str,
@@ -42,13 +43,15 @@ def conv(
         stride: step in pixels; 1 where `dilation` is above 1.
         groups: number of channel groups that are convolved separately; divides the channels of input and output.
         dilation: step in pixels between the kernel's taps.
-        padding: "symmetric": kernel // 2 on every side, as PyTorch pads; "same": Keras's.
+        padding: "symmetric": kernel // 2 on every side, as PyTorch pads; "same": Keras's; or a number of pixels, at
+            least 0, on every side.
         bias: whether each output channel has a bias, initially 0; networks with norms need none.
         zero: whether the kernel starts as zeros, not with He's initialization.
         name: the layer's name; where a separate layer pads, its name is `<name>_pad`.
 
     Returns:
-        A tensor of shape (batch, ceil(height / stride), ceil(width / stride), filters).
+        A tensor of shape (batch, ceil(height / stride), ceil(width / stride), filters); with a number p of pixels,
+        floor((height + 2 p - kernel) / stride) + 1, and so the width.
     """
     x, padding = _pad(x, kernel, stride, padding, name)
     layer = functools.partial(GroupedConv2D, groups=groups) if groups > 1 else keras.layers.Conv2D
@@ -80,11 +83,12 @@ def depthwise_conv(x, kernel: int, *, stride: int = 1, dilation: int = 1, paddin
     )(x)
 
 
-def _pad(x, kernel: int, stride: int, padding: str, name: str):
+def _pad(x, kernel: int, stride: int, padding: str | int, name: str):
     """Returns x, padded where none of Keras's paddings does it, and the padding that the convolution is to have."""
-    if padding == "same" or stride == 1 or _is_odd(x):
+    pixels = kernel // 2 if isinstance(padding, str) else padding
+    if padding == "same" or (pixels == kernel // 2 and (stride == 1 or _is_odd(x))):
         return x, "same"
-    return (keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x) if kernel > 1 else x), "valid"
+    return (keras.layers.ZeroPadding2D(pixels, name=f"{name}_pad")(x) if pixels else x), "valid"
 
 
 def max_pool(x, *, padding: str = "symmetric", nonnegative: bool, name: str):
@@ -149,8 +153,20 @@ def norm(x, *, epsilon: float, momentum: float, zero_gamma: bool = False, name: 
     return BatchNormalization(momentum=momentum, epsilon=epsilon, gamma_initializer=gamma, name=name)(x)
 
 
+def local_response_norm(x, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, bias: float = 2.0, name: str):
+    """Divides by (bias + alpha * sum of `size` channels' squares)^beta: see `LocalResponseNormalization`."""
+    return LocalResponseNormalization(size, alpha, beta, bias, name=name)(x)
+
+
 def activation(x, function: str, *, name: str):
-    """Applies a Keras activation by its name, as a layer of its own."""
+    """Applies a Keras activation by its name, as a layer of its own; or "scaled_tanh", 1.7159 tanh(2/3 x), as three.
+
+    Source of the latter: LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition", appendix A.
+    """
+    if function == "scaled_tanh":
+        x = keras.layers.Rescaling(2 / 3, name=f"{name}_scale")(x)
+        x = keras.layers.Activation("tanh", name=f"{name}_tanh")(x)
+        return keras.layers.Rescaling(1.7159, name=name)(x)
     return keras.layers.Activation(function, name=name)(x)
 
 

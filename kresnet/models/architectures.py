@@ -10,7 +10,7 @@ from kresnet.models.family import Spec
 # Found when they are asked for: they stand on the networks, which stand on what asks for them. Each has the dictionary
 # `ARCHITECTURES`.
 MODULES = (
-    "kresnet.models.alexnet",
+    "kresnet.models.early",
     "kresnet.models.plain",
     "kresnet.models.densenet",
     "kresnet.models.residual.architectures",

@@ -172,6 +172,18 @@ def test_interpolation_is_pillows(tmp_path):
     assert len(collect(data.load(tmp_path, "all", 38, 5, on_error="skip", **options))[0]) == 4
 
 
+def test_grey_images_are_the_colours_luminances(photos):
+    for how in ({}, {"interpolation": "bicubic"}):
+        (colours, _), (grey, _) = (
+            next(iter(data.load(photos, "all", 24, 18, grey=one, **how))) for one in (False, True)
+        )
+        assert grey.shape == (18, 24, 24, 1)
+        luminances = colours.numpy().astype("float64") @ [[0.2989], [0.587], [0.114]]
+        assert np.abs(luminances - grey.numpy()).max() <= 1  # colours are rounded before, and luminances again
+    for one in (False, True):
+        assert next(iter(data.load("digits", "all", 8, 4, grey=one)))[0].shape == (4, 8, 8, 1)
+
+
 def test_interpolation_of_pixels_in_memory():
     digits = collect(data.load("digits", "validation", 8, 400))[0]
     x, _ = collect(data.load("digits", "validation", 16, 400, interpolation="bicubic"))

@@ -15,6 +15,7 @@ from kresnet.data.samples import natural_images
 from kresnet.deploy import lint
 from kresnet.inference.preprocessing import description_of
 from kresnet.inference.tflite_file import TFLiteFile
+from kresnet.layers import LocalResponseNormalization
 
 # What LiteRT runs them with: nothing that is not built in, and nothing that shapes are computed with at run time.
 OPERATORS = {
@@ -36,10 +37,13 @@ def export(model, folder, quantize):
 def test_every_kind_goes_out(key, tmp_path):
     keras.utils.set_random_seed(0)
     builder = kresnet.get_builder(key)
-    stride = dataclasses.replace(builder.spec, **cut_short(builder.spec)).stride
-    model = shallow(key, 2 * stride, classes=100)  # at one pixel a mean would be a reshape
-    flattens = key.startswith(("vgg", "alexnet"))  # its last map
-    allowed = OPERATORS | ({"RESHAPE", "TRANSPOSE"} if flattens else set())
+    spec = dataclasses.replace(builder.spec, **cut_short(builder.spec))
+    size = max(2 * spec.stride, getattr(spec, "smallest", 1))  # at one pixel a mean would be a reshape
+    model = shallow(key, size, classes=100)
+    kinds = {type(layer) for layer in model.layers}
+    allowed = OPERATORS | ({"RESHAPE", "TRANSPOSE"} if keras.layers.Flatten in kinds else set())
+    allowed |= {"SQUARE", "LOG", "EXP"} if LocalResponseNormalization in kinds else set()
+    allowed |= {"TANH"} if getattr(spec, "activation", "") == "scaled_tanh" else set()
     for quantize in (None, "int8"):
         file, proof = export(model, tmp_path, quantize)
         assert set(proof["operators"]) <= allowed

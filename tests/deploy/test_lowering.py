@@ -18,6 +18,7 @@ from kresnet.layers import EdgePadding2D
 
 TINY = {"depths": (1, 1), "widths": (8, 16), "classes": 5, "input_shape": (32, 32, 3)}
 MOBILE = {"table": ((1, 8, 1, 1, 3, 0.25), (4, 16, 2, 2, 3, 0.25)), "stem_width": 8, "head_width": 32, "classes": 5}
+AVERAGED = ((8, 3, 1, None, 1, ("average3",)), (8, 1))
 FORMS = {"float32": {}, "int8": {"quantize": "int8", "calibration": natural_images(4, (32, 32, 3))}}
 
 
@@ -41,10 +42,11 @@ def operators(model, form):
     [
         (kresnet.ResNet, {**TINY, "expansion": 1, "stem": "conv3", "shortcut": "pad"}),
         (kresnet.ResNet, {**TINY, "stem": "deep", "shortcut": "avg_conv"}),
-        (kresnet.ResNet, {**TINY, "shortcut": "avg_conv", "input_shape": (35, 41, 3)}),  # the pooling pads: it stays
+        (kresnet.ResNet, {**TINY, "shortcut": "avg_conv", "input_shape": (35, 41, 3)}),  # the pooling pads
         (kresnet.ResNet, {**TINY, "include_preprocessing": False}),
         (kresnet.ResNet, {**TINY, "input_shape": (32, 32, 1)}),
         (kresnet.EfficientNetB0, {**MOBILE, "input_shape": (32, 32, 3)}),
+        (kresnet.NiN_CIFAR, {"rows": AVERAGED, "classes": 5}),  # the pooling pads on one side
     ],
 )
 def test_lowering_leaves_the_function(build, fields, integer):

@@ -53,9 +53,14 @@ def kind(key):
         fields.pop(name, None)
     fields["head_dropout_rate"] = fields["head_dropout_rate"] > 0
     if "table" in fields:
-        fields["table"] = frozenset((row.t > 1, row.s, row.k, row.se > 0) for row in builder.spec.table)
+        fields["table"] = frozenset(map(row_kind, builder.spec.table))
     numbers = {name: value > 1 for name, value in fields.items() if type(value) in (int, float)}
     return builder.family.name, *(fields | numbers).values()
+
+
+def row_kind(row):
+    """Returns what rows of an inverted residual network's table share that differ in numbers only."""
+    return row.expansion(0) > 1, row.s, row.k, row.se > 0, row.fused, row.activation
 
 
 def cut_short(spec):
@@ -65,7 +70,7 @@ def cut_short(spec):
     if hasattr(spec, "table"):
         rows = {}
         for row in spec.table:
-            rows.setdefault((row.t > 1, row.s, row.k), row._replace(n=min(row.n, 2)))
+            rows.setdefault(row_kind(row), row._replace(n=min(row.n, 2)))
         return {"table": tuple(rows.values()), "depth_multiplier": 1.0, "width_multiplier": 0.25}
     if hasattr(spec, "growth_rate"):
         return {"depths": tuple(min(depth, 2) for depth in spec.depths[:2]), "growth_rate": 8, "stem_width": 16}

@@ -175,9 +175,12 @@ def squeeze_excite(x, hidden: int, *, activation: str = "relu", gate: str = "sig
     checks.integer("hidden", hidden)
     # keepdims keeps the gate a feature map: without it, a .tflite reshapes at every block.
     means = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
-    layer = functools.partial(keras.layers.Conv2D, kernel_size=1, kernel_initializer=he_normal())
-    squeezed = layer(hidden, activation=activation, name=f"{name}_reduce")(means)
-    gates = layer(x.shape[-1], activation=gate, name=f"{name}_expand")(squeezed)
+    squeezed = keras.layers.Conv2D(
+        hidden, 1, activation=activation, kernel_initializer=he_normal(), name=f"{name}_reduce"
+    )(means)
+    gates = keras.layers.Conv2D(x.shape[-1], 1, activation=gate, kernel_initializer=he_normal(), name=f"{name}_expand")(
+        squeezed
+    )
     return keras.layers.Multiply(name=f"{name}_scale")([x, gates])
 
 

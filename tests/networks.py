@@ -12,7 +12,8 @@ import kresnet
 # One of each kind, for the daily tests (`make quick`).
 DAILY = {
     *("vgg11_bn", "resnet18", "resnet20", "plainnet20", "resnet50d", "resnetv2_18", "resnext50_32x4d", "seresnet18"),
-    *("wrn_16_8", "mobilenetv1_100", "mobilenetv2_035", "efficientnet_b0", "efficientnet_lite0"),
+    *("wrn_16_8", "mobilenetv1_100", "mobilenetv2_035", "mobilenetv3_small_100"),
+    *("efficientnet_b0", "efficientnet_lite0"),
 }
 
 

@@ -12,7 +12,8 @@ import kresnet
 # One of each kind, for the daily tests (`make quick`).
 DAILY = {
     *("vgg11_bn", "resnet18", "resnet20", "plainnet20", "resnet50d", "resnetv2_18", "resnext50_32x4d", "seresnet18"),
-    *("wrn_16_8", "mobilenetv1_100", "mobilenetv2_035", "efficientnet_b0", "efficientnet_lite0", "lenet5"),
+    *("wrn_16_8", "mobilenetv1_100", "mobilenetv2_035", "mobilenetv3_small_100"),
+    *("efficientnet_b0", "efficientnet_lite0", "lenet5"),
 }
 
 
@@ -57,8 +58,14 @@ def kind(key):
     if "rows" in fields:
         fields["rows"] = frozenset((row.s > 1, row.g > 1, row.then, bool(row.maps)) for row in builder.spec.rows)
         fields.pop("head_size")
+        fields["table"] = frozenset(map(row_kind, builder.spec.table))
     numbers = {name: value > 1 for name, value in fields.items() if type(value) in (int, float)}
     return builder.family.name, *(fields | numbers).values()
+
+
+def row_kind(row):
+    """Returns what rows of an inverted residual network's table share that differ in numbers only."""
+    return row.expansion(0) > 1, row.s, row.k, row.se > 0, row.fused, row.activation
 
 
 def cut_short(spec):
@@ -68,7 +75,7 @@ def cut_short(spec):
     if hasattr(spec, "table"):
         rows = {}
         for row in spec.table:
-            rows.setdefault((row.t > 1, row.s, row.k), row._replace(n=min(row.n, 2)))
+            rows.setdefault(row_kind(row), row._replace(n=min(row.n, 2)))
         return {"table": tuple(rows.values()), "depth_multiplier": 1.0, "width_multiplier": 0.25}
     if hasattr(spec, "growth_rate"):
         return {"depths": tuple(min(depth, 2) for depth in spec.depths[:2]), "growth_rate": 8, "stem_width": 16}

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from kresnet.graph.rebuild import rebuild
 from kresnet.graph.trace import Call, Trace, trace
@@ -26,6 +27,7 @@ def lower(model: keras.Model, integer: bool) -> keras.Model:
       integers, every average pooling. XNNPACK lacks both. Where windows lack pixels at the edge, whose sums a constant
       map corrects, the map's size must be known; else the pooling stays.
     - An adaptive average pooling becomes two products with constant matrices: Keras gathers, which XNNPACK lacks.
+    - In integers, a hard-swish layer becomes a sum and two products, since XNNPACK has it for float only.
 
     Args:
         model: a functional model; it stays as it is.
@@ -42,6 +44,8 @@ def lower(model: keras.Model, integer: bool) -> keras.Model:
             return _shift(operation)
         if type(operation) is keras.layers.AdaptiveAveragePooling2D and _channels_last(operation):
             return adaptive(operation)
+        if integer and is_hard_swish_layer(operation):
+            return _hard_swish(operation)
         averages = type(operation) is keras.layers.AveragePooling2D and (integer or operation.pool_size == (1, 1))
         if averages and is_unpadded(graph.calls_of(operation)):
             return _depthwise(operation, operation.name)
@@ -57,6 +61,11 @@ def lower(model: keras.Model, integer: bool) -> keras.Model:
         kernel, *bias = copies[key].get_weights()
         copies[key].set_weights([kernel * np.reshape(factor, (-1, 1)).astype(kernel.dtype), *bias])
     return new
+
+
+def is_hard_swish_layer(operation: Any) -> bool:
+    """Tells whether an operation is a hard-swish by itself, and not a part of a convolution."""
+    return type(operation) is keras.layers.Activation and operation.activation is keras.activations.hard_silu
 
 
 def in_float32(operation: Any) -> Any:
@@ -105,6 +114,19 @@ def _shift(rescaling: keras.layers.Rescaling) -> Callable[..., Any]:
     def apply(x: Any, **_: Any) -> Any:
         row = np.broadcast_to(offset, x.shape[2:]).tolist()
         return keras.layers.Rescaling(1.0, row, name=rescaling.name, dtype="float32")(x)
+
+    return apply
+
+
+def _hard_swish(activation: keras.layers.Activation) -> Callable[..., Any]:
+    """Returns a function that computes hard-swish as x / 6 * relu6(x + 3).
+
+    The converter would find its own operator in x * relu6(x + 3) / 6, and in x * (relu6(x + 3) / 6).
+    """
+
+    def apply(x: Any, **_: Any) -> Any:
+        gate = ops.relu6(x + 3.0)
+        return keras.layers.Multiply(name=activation.name, dtype="float32")([x * (1 / 6), gate])
 
     return apply
 

@@ -170,13 +170,14 @@ def activation(x, function: str, *, name: str):
     return keras.layers.Activation(function, name=name)(x)
 
 
-def squeeze_excite(x, hidden: int, *, activation: str = "relu", name: str):
-    """Rescales each channel by a learned gate in (0, 1), computed from all channels' means.
+def squeeze_excite(x, hidden: int, *, activation: str = "relu", gate: str = "sigmoid", name: str):
+    """Rescales each channel by a learned gate in [0, 1], computed from all channels' means.
 
     Args:
         x: feature map, (batch, height, width, channels).
         hidden: channels of the squeezed layer, at least 1.
         activation: of the squeezed layer.
+        gate: activation that makes the gate, "sigmoid" or "hard_sigmoid".
         name: prefix of the layers' names.
 
     Returns:
@@ -189,14 +190,14 @@ def squeeze_excite(x, hidden: int, *, activation: str = "relu", name: str):
     """
     checks.integer("hidden", hidden)
     # keepdims keeps the gate a feature map: without it, a .tflite reshapes at every block.
-    gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
-    gate = keras.layers.Conv2D(hidden, 1, activation=activation, kernel_initializer=he_normal(), name=f"{name}_reduce")(
-        gate
+    means = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
+    squeezed = keras.layers.Conv2D(
+        hidden, 1, activation=activation, kernel_initializer=he_normal(), name=f"{name}_reduce"
+    )(means)
+    gates = keras.layers.Conv2D(x.shape[-1], 1, activation=gate, kernel_initializer=he_normal(), name=f"{name}_expand")(
+        squeezed
     )
-    gate = keras.layers.Conv2D(
-        x.shape[-1], 1, activation="sigmoid", kernel_initializer=he_normal(), name=f"{name}_expand"
-    )(gate)
-    return keras.layers.Multiply(name=f"{name}_scale")([x, gate])
+    return keras.layers.Multiply(name=f"{name}_scale")([x, gates])
 
 
 def efficient_attention(x, *, name: str):

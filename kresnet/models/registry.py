@@ -22,6 +22,7 @@ FAMILIES = (
     "kresnet.models.residual.networks",
     "kresnet.models.mobile.mobilenet",
     "kresnet.models.mobile.efficientnet",
+    "kresnet.models.mobile.efficientnetv2",
 )
 
 _builders: dict[str, Builder] = {}

@@ -194,8 +194,8 @@ def _value(slot: Slot, array: Array, shape: Shape, said: list[str]) -> np.ndarra
 
 def _match_torch(
     layers: Sequence[keras.layers.Layer], arrays: Mapping[str, Array], layouts: Sequence[Layout], first: int | None
-) -> tuple[list[Slot], Mapping[str, Array], str]:
-    """Returns the slots in the layout that agrees best with the arrays, those arrays, and the prefix of the head."""
+) -> tuple[list[Slot], Mapping[str, Array], str | tuple[str, ...]]:
+    """Returns the slots in the layout that agrees best with the arrays, those arrays, and the prefixes of the head."""
     layouts = [layout for layout in layouts if not layout.keras]
     candidates = [(candidate, layout) for layout in layouts if (candidate := torch_slots(layers, layout, first))]
     if not candidates:
@@ -222,7 +222,7 @@ _TORCH_NAMES = {
 
 def torch_slots(
     layers: Sequence[keras.layers.Layer], layout: Layout, first: int | None = None
-) -> tuple[list[Slot], str] | None:
+) -> tuple[list[Slot], str | tuple[str, ...]] | None:
     """Returns the slots of layers that have weights, and how the names of the head's entries begin.
 
     None if the layout does not have one of the layers. `first` is the `id` of the kernel that takes the image.

@@ -20,6 +20,7 @@ from kresnet.layers import LocalResponseNormalization
 # What LiteRT runs them with: nothing that is not built in, and nothing that shapes are computed with at run time.
 OPERATORS = {
     *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MUL", "MEAN", "SOFTMAX", "LOGISTIC"),
+    "HARD_SWISH",  # float32's only, or there would be several partitions
     *("MAX_POOL_2D", "AVERAGE_POOL_2D", "PAD", "STRIDED_SLICE", "CONCATENATION", "CAST", "QUANTIZE", "DEQUANTIZE"),
 }
 

@@ -18,10 +18,12 @@ from kresnet.layers.grouped import GroupedConv2D
 from kresnet.layers.initializers import VarianceScaling, he_normal
 from kresnet.layers.normalization import BatchNormalization
 from kresnet.layers.padding import EdgePadding2D, ReflectPadding2D
+from kresnet.layers.shuffle import ChannelShuffle
 
 __all__ = [
     "ACTIVATIONS",
     "BatchNormalization",
+    "ChannelShuffle",
     "EdgePadding2D",
     "FakeQuantize",
     "GroupedConv2D",

@@ -13,6 +13,7 @@ MODULES = (
     "kresnet.models.alexnet",
     "kresnet.models.plain",
     "kresnet.models.densenet",
+    "kresnet.models.repvgg",
     "kresnet.models.residual.architectures",
     "kresnet.models.mobile.architectures",
 )

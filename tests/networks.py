@@ -69,6 +69,8 @@ def cut_short(spec):
         return {"table": tuple(rows.values()), "depth_multiplier": 1.0, "width_multiplier": 0.25}
     if hasattr(spec, "growth_rate"):
         return {"depths": tuple(min(depth, 2) for depth in spec.depths[:2]), "growth_rate": 8, "stem_width": 16}
+    if hasattr(spec, "head_width"):  # ParNet, whose first, middle and last streams are joined in different ways
+        return {"depths": (1, 1, 1), "widths": (16, 32, 48), "head_width": 64}
     if not hasattr(spec, "depths"):  # AlexNet
         return {"widths": (8, 16, 16, 16, 16), "dense_widths": (64, 64)}
     stages = len(spec.depths) if hasattr(spec, "dense_widths") else 2
@@ -76,8 +78,10 @@ def cut_short(spec):
     fields["widths"] = tuple(16 * width // spec.widths[0] for width in spec.widths[:stages])
     if hasattr(spec, "dense_widths"):
         fields["dense_widths"] = tuple(width // 64 for width in spec.dense_widths)
-    elif spec.group_width:
+    elif getattr(spec, "group_width", None):
         fields["group_width"] = 4 if spec.groups > 1 else 32
+    elif hasattr(spec, "deployed") and spec.se_reduction:  # of RepVGG, whose squeezed layers would have one channel
+        fields["se_reduction"] = 2
     return fields
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from kresnet import checks
-from kresnet.layers import ACTIVATIONS, activation, anti_aliased, conv, norm, squeeze_excite
+from kresnet.layers import ACTIVATIONS, activation, conv, norm, squeeze_excite
 from kresnet.models.ends import FeatureMap
 from kresnet.models.family import MOST_BLOCKS, MOST_CHANNELS, Family, Spec
 from kresnet.models.registry import variant
@@ -114,13 +114,13 @@ def branches(
         Two tensors of shape (batch, ceil(height / stride), ceil(width / stride), width).
     """
     y = x
-    if averaged and stride == 2:
-        y, one_by_one = anti_aliased(x, "average", name=f"{name}_pool"), {"groups": groups}
-    else:
-        one_by_one = {"groups": groups, "stride": stride}
+    if stride > 1:
+        # A step of its own, since of a 1x1 with a step, on an image of few channels, TensorFlow's gradient on a CPU
+        # (oneDNN's) writes where it must not.
+        y = keras.layers.AveragePooling2D(2 if averaged else 1, stride, "same", name=f"{name}_step")(x)
     parts = (
         conv(x, width, 3, stride=stride, groups=groups, name=f"{name}_conv3x3"),
-        conv(y, width, 1, **one_by_one, name=f"{name}_conv1x1"),
+        conv(y, width, 1, groups=groups, name=f"{name}_conv1x1"),
     )
     return tuple(
         norm(part, epsilon=spec.epsilon, momentum=spec.momentum, name=f"{name}_norm{kernel}")

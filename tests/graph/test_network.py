@@ -107,14 +107,16 @@ def classes_of(config):
 
 @pytest.mark.parametrize("key", every_kind())
 def test_files_hold_keras_s_classes(key):
-    """All but the model, the initializer and the norms, which Keras reads as its own, and the two layers it lacks."""
+    """All but the model, the initializer and the norms, which Keras reads as its own, and the layers it lacks."""
     with without_weights():
         config = json.loads(shallow(key, 64).to_json())
     own = {"kresnet>Network", "kresnet>VarianceScaling"}
     if not key.startswith(("vgg", "alexnet")) or key.endswith("_bn"):
         own.add("kresnet>BatchNormalization")
-    if "resnext" in key or key == "senet154":
+    if "resnext" in key or key == "senet154" or key.startswith("parnet") or key.endswith(("g2", "g4")):
         own.add("kresnet>GroupedConv2D")
+    if key.startswith("parnet"):
+        own.add("kresnet>ChannelShuffle")
     if key.startswith("resnetv2") and kresnet.get_builder(key).input_size == 224:
         own.add("kresnet>EdgePadding2D")
     assert set(classes_of(config)) == own

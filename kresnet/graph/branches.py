@@ -123,36 +123,40 @@ class _Branch(NamedTuple):
         return kernel, values(self.layer.bias) if self.layer.use_bias else 0.0
 
 
-# By their places among the inputs of a sum; first the one that takes up the others.
-_Members = dict[int, _Branch]
+_Members = dict[int, _Branch]  # by their places among the inputs of a sum
 
 
 def _sums(graph: Trace) -> dict[int, list[_Members]]:
-    """Returns, by the `id` of a sum, the branches that become one, and others that become another one, and so on."""
+    """Returns, by the `id` of a sum, the branches that become one, and others that become another one, and so on.
+
+    First of each is the one that takes up the others.
+    """
     found = {}
     for call in graph.calls:
         if type(call.operation) in (keras.layers.Add, Sum) and len(graph.calls_of(call.operation)) == 1:
-            branches = [_branch(graph, tensor) for tensor in call.inputs]
-            sources = dict.fromkeys(id(branch.source) for branch in branches)
-            merged = [_members(branches, call.inputs, source) for source in sources]
+            result = call.outputs[0]
+            # What has another shape is broadcast, and what has another type is cast.
+            branches = {
+                place: _branch(graph, tensor)
+                for place, tensor in enumerate(call.inputs)
+                if tensor.shape == result.shape and tensor.dtype == result.dtype
+            }
+            sources = dict.fromkeys(id(branch.source) for branch in branches.values())
+            merged = [_members(branches, source) for source in sources]
             if merged := [members for members in merged if len(members) > 1]:
                 found[id(call.operation)] = merged
     return found
 
 
-def _members(branches: list[_Branch], tensors: list[Any], source: int) -> _Members:
+def _members(branches: _Members, source: int) -> _Members:
     """Returns those of the branches that become one, of those with a source of that `id`."""
-    places = [place for place, branch in enumerate(branches) if id(branch.source) == source]
-    able = [place for place in places if branches[place].groups is not None and not branches[place].averaged]
+    found = {place: branch for place, branch in branches.items() if id(branch.source) == source}
+    able = [place for place, branch in found.items() if branch.groups is not None and not branch.averaged]
     if not able:
         return {}
-    first = max(able, key=lambda place: math.prod(branches[place].window.size))
-    fitting = [
-        place
-        for place in places
-        if _fits(branches[place], branches[first]) and _is_alike(tensors[place], tensors[first])
-    ]
-    return {place: branches[place] for place in (first, *fitting)}
+    first = max(able, key=lambda place: math.prod(found[place].window.size))
+    fitting = {place: branch for place, branch in found.items() if _fits(branch, found[first])}
+    return {first: found[first]} | fitting
 
 
 def _fits(branch: _Branch, base: _Branch) -> bool:
@@ -165,10 +169,6 @@ def _fits(branch: _Branch, base: _Branch) -> bool:
         and base.window.holds(window)
         and (known or window.spare == base.window.spare)
     )
-
-
-def _is_alike(tensor: Any, other: Any) -> bool:
-    return tensor.shape == other.shape and tensor.dtype == other.dtype
 
 
 def _branch(graph: Trace, tensor: Any) -> _Branch:

@@ -11,7 +11,7 @@ import numpy as np
 from keras.src.ops.numpy import Add as Sum  # what `a + b` is in a graph
 
 from kresnet import checks
-from kresnet.graph.fold import NORMS, affine, fold_batch_norm, is_linear, values
+from kresnet.graph.fold import NORMS, affine, fold_batch_norm, foldable, is_linear, values
 from kresnet.graph.rebuild import duplicate, flattened, rebuild
 from kresnet.graph.trace import Call, Trace, functional, is_functional, tensors_in, trace
 
@@ -51,8 +51,11 @@ def reparameterize(model: keras.Model) -> keras.Model:
     model = fold_batch_norm(flattened(functional(model)))
     graph = trace(model)
     while sums := _sums(graph):
-        model = fold_batch_norm(_merged(model, graph, sums))
+        model = _merged(model, graph, sums)
         graph = trace(model)
+        if foldable(graph):
+            model = fold_batch_norm(model)
+            graph = trace(model)
     return model
 
 

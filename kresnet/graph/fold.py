@@ -51,7 +51,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         holds=inner,
     )
     graph = trace(model)
-    folded = _foldable(graph)
+    folded = foldable(graph)
     norms = {id(norm): norm for _, norm in folded.values()}
     outputs = {id(maker.operation) for maker in map(graph.maker_of, graph.outputs) if maker}
 
@@ -72,7 +72,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     return new
 
 
-def _foldable(graph: Trace) -> dict[int, tuple[Any, Any]]:
+def foldable(graph: Trace) -> dict[int, tuple[Any, Any]]:
     """Returns the pairs of (layer, norm) that become one layer, by the `id` of the layer.
 
     A layer or norm that is called several times is folded if that is right for all its calls.

@@ -34,6 +34,7 @@ NAMES = {
     "quantize_aware": "kresnet.deploy.quantize:quantize_aware",
     "recalibrate_batch_norm": "kresnet.training.transfer:recalibrate_batch_norm",
     "recipes": "kresnet.training.recipes",
+    "reparameterize": "kresnet.graph.branches:reparameterize",
     "save_weights": "kresnet.models.saving:save_weights",
     "scaling": "kresnet.search.scaling",
     "train": "kresnet.training.train:train",

@@ -82,13 +82,17 @@ def cut_short(spec):
     if hasattr(spec, "rows"):
         rows = [row if row.maps else row._replace(c=min(row.c, 16 if i else 8)) for i, row in enumerate(spec.rows)]
         return {"rows": tuple(rows), "dense_widths": tuple(min(width, 64) for width in spec.dense_widths)}
+    if hasattr(spec, "head_width"):  # ParNet, whose first, middle and last streams are joined in different ways
+        return {"depths": (1, 1, 1), "widths": (16, 32, 48), "head_width": 64}
     stages = len(spec.depths) if hasattr(spec, "dense_widths") else 2
     fields = {"depths": tuple(min(depth, 2) for depth in spec.depths[:stages])}
     fields["widths"] = tuple(16 * width // spec.widths[0] for width in spec.widths[:stages])
     if hasattr(spec, "dense_widths"):
         fields["dense_widths"] = tuple(width // 64 for width in spec.dense_widths)
-    elif spec.group_width:
+    elif getattr(spec, "group_width", None):
         fields["group_width"] = 4 if spec.groups > 1 else 32
+    elif hasattr(spec, "deployed") and spec.se_reduction:  # of RepVGG, whose squeezed layers would have one channel
+        fields["se_reduction"] = 2
     return fields
 
 

@@ -21,7 +21,7 @@ from kresnet.deploy.finishing import finished
 from kresnet.deploy.lowering import is_hard_swish_layer, lower
 from kresnet.deploy.metadata import Metadata
 from kresnet.deploy.quantize import is_quantize_aware, with_rounded_weights
-from kresnet.graph.fold import fold_batch_norm
+from kresnet.graph.branches import reparameterize
 from kresnet.graph.outputs import output_kind
 from kresnet.graph.rebuild import flattened
 from kresnet.graph.trace import all_layers, functional, is_functional
@@ -146,19 +146,19 @@ def prepared(model: keras.Model, integer: bool = False) -> keras.Model:
         integer: whether it is to be quantized to int8.
 
     Returns:
-        A copy with batch norms folded and written in XNNPACK's operators (`lower`); of a model that was made by
+        A copy that is `fused` and written in XNNPACK's operators (`lower`); of a model that was made by
         `quantize_aware`, which fixes the operators, one with rounded weights. A model that is not `is_rewritable` is
         returned as it is.
     """
-    folded = without_batch_norms(model)
-    if folded is model:
+    merged = fused(model)
+    if merged is model:
         return model
-    return with_rounded_weights(folded) if is_quantize_aware(model) else lower(folded, integer=integer)
+    return with_rounded_weights(merged) if is_quantize_aware(model) else lower(merged, integer=integer)
 
 
-def without_batch_norms(model: keras.Model) -> keras.Model:
-    """Returns a copy with batch norms folded, or the model itself if it is not `is_rewritable`."""
-    return fold_batch_norm(one_graph(model)) if is_rewritable(model) else model
+def fused(model: keras.Model) -> keras.Model:
+    """Returns a copy with batch norms folded and convolutions side by side merged, the model if not `is_rewritable`."""
+    return reparameterize(model) if is_rewritable(model) else model
 
 
 def is_rewritable(model: keras.Model) -> bool:

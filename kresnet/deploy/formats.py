@@ -107,8 +107,8 @@ def _prove_tflite(task: Task, file: TFLiteFile) -> dict[str, Any]:
 
 
 def _served(task: Task) -> Any:
-    """Returns the model with folded batch norms, and with the input and output that an app sees."""
-    return convert.wrapped(convert.without_batch_norms(task.model), task.io, task.batch_size)
+    """Returns the model with fewer layers, and with the input and output that an app sees."""
+    return convert.wrapped(convert.fused(task.model), task.io, task.batch_size)
 
 
 def _write_saved_model(task: Task, path: Path) -> None:

@@ -14,11 +14,12 @@ from kresnet import checks
 from kresnet.data import samples
 from kresnet.deploy.lowering import adaptive, is_unpadded
 from kresnet.deploy.ranges import FUSED, LIMITS, SAME_RANGE, activation_of, fixed_limits, range_groups, source
-from kresnet.graph.fold import NORMS, fold_batch_norm
+from kresnet.graph.branches import reparameterize
+from kresnet.graph.fold import NORMS
 from kresnet.graph.inputs import input_range
 from kresnet.graph.memory import in_parts
 from kresnet.graph.ranges import RangeCheck
-from kresnet.graph.rebuild import duplicate, flattened, rebuild
+from kresnet.graph.rebuild import duplicate, rebuild
 from kresnet.graph.trace import all_layers, trace
 from kresnet.layers.fake_quantize import (
     FakeQuantize,
@@ -44,11 +45,12 @@ def quantize_aware(model: keras.Model, calibration: Any = None, *, momentum: flo
       own range, but for the inputs and the output of a concatenation, which int8 computes at one scale: they share the
       union of theirs. In a dense block that is one range for all its maps. Ranges are moving averages of the smallest
       and largest values, updated in training only.
-    - Batch norms are folded first (`kresnet.deploy.fold_batch_norm`), and the folded weights train. Jacob et al. keep
-      them in training and round weights folded with each batch's statistics; Krishnamoorthi (section 3.2.2) finds that
-      their jitter costs accuracy, and freezes the statistics after a while. A trained network that is tuned for some
-      epochs can start there: what trains is then what is deployed, and nothing is left to be folded. Norms that do not
-      follow a convolution become 1x1 depthwise convolutions, as does the rescaling of pixels, which does not train.
+    - Batch norms are folded first, and convolutions side by side merged (`kresnet.reparameterize`); what comes of it
+      trains. Jacob et al. keep norms in training and round weights folded with each batch's statistics; Krishnamoorthi
+      (section 3.2.2) finds that their jitter costs accuracy, and freezes the statistics after a while. A trained
+      network that is tuned for some epochs can start there: what trains is then what is deployed, and nothing is left
+      to be folded. Norms that do not follow a convolution become 1x1 depthwise convolutions, as does the rescaling of
+      pixels, which does not train.
     - Models within the model are dissolved into their layers.
 
     Train it with a tenth of the first learning rate or less: without norms, a large rate destroys the network.
@@ -64,7 +66,7 @@ def quantize_aware(model: keras.Model, calibration: Any = None, *, momentum: flo
 
     Returns:
         A new, uncompiled functional model whose outputs have the structure of `model`'s. Layers with weights keep their
-        names.
+        names, as far as they are there.
         A softmax or sigmoid at an output is not rounded, so that the loss stays smooth.
 
     Raises:
@@ -75,8 +77,7 @@ def quantize_aware(model: keras.Model, calibration: Any = None, *, momentum: flo
     """
     range_momentum = checks.number("momentum", momentum, 0, 1, "a share in [0, 1)")
     checks.require(not is_quantize_aware(model), "`model` is quantization-aware already", model=model)
-    folded = fold_batch_norm(flattened(model))
-    new = _Rewrite(folded, range_momentum).run()
+    new = _Rewrite(reparameterize(model), range_momentum).run()
     if calibration is not None:
         batches, split = samples.batches(calibration, model.inputs[0].shape[1:], "calibration"), in_parts(new)
         in_range = RangeCheck(input_range(model), "calibration", warn=True)  # training will move the ranges

@@ -20,11 +20,13 @@ from kresnet.layers.initializers import VarianceScaling, he_normal
 from kresnet.layers.normalization import BatchNormalization
 from kresnet.layers.padding import EdgePadding2D, ReflectPadding2D
 from kresnet.layers.response import LocalResponseNormalization
+from kresnet.layers.shuffle import ChannelShuffle
 from kresnet.layers.sparse import SparseConv2D
 
 __all__ = [
     "ACTIVATIONS",
     "BatchNormalization",
+    "ChannelShuffle",
     "EdgePadding2D",
     "FakeQuantize",
     "GroupedConv2D",

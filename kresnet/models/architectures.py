@@ -13,6 +13,7 @@ MODULES = (
     "kresnet.models.early",
     "kresnet.models.plain",
     "kresnet.models.densenet",
+    "kresnet.models.repvgg",
     "kresnet.models.residual.architectures",
     "kresnet.models.mobile.architectures",
 )

@@ -19,6 +19,8 @@ FAMILIES = (
     "kresnet.models.early",
     "kresnet.models.plain",
     "kresnet.models.densenet",
+    "kresnet.models.repvgg",
+    "kresnet.models.parnet",
     "kresnet.models.residual.networks",
     "kresnet.models.mobile.mobilenet",
     "kresnet.models.mobile.efficientnet",

@@ -15,7 +15,7 @@ from kresnet.data.samples import natural_images
 from kresnet.deploy import lint
 from kresnet.inference.preprocessing import description_of
 from kresnet.inference.tflite_file import TFLiteFile
-from kresnet.layers import LocalResponseNormalization
+from kresnet.layers import ChannelShuffle, LocalResponseNormalization
 
 # What LiteRT runs them with: nothing that is not built in, and nothing that shapes are computed with at run time.
 OPERATORS = {
@@ -42,7 +42,7 @@ def test_every_kind_goes_out(key, tmp_path):
     size = max(2 * spec.stride, getattr(spec, "smallest", 1))  # at one pixel a mean would be a reshape
     model = shallow(key, size, classes=100)
     kinds = {type(layer) for layer in model.layers}
-    allowed = OPERATORS | ({"RESHAPE", "TRANSPOSE"} if keras.layers.Flatten in kinds else set())
+    allowed = OPERATORS | ({"RESHAPE", "TRANSPOSE"} if kinds & {keras.layers.Flatten, ChannelShuffle} else set())
     allowed |= {"SQUARE", "LOG", "EXP"} if LocalResponseNormalization in kinds else set()
     allowed |= {"TANH"} if getattr(spec, "activation", "") == "scaled_tanh" else set()
     for quantize in (None, "int8"):

@@ -204,3 +204,15 @@ def test_drop_path_drops_whole_samples():
     assert set(y.min(1)) == set(y.max(1)) == {0.0, 2.0}
     assert (y.min(1) == y.max(1)).all()
     assert layers.drop_path(image, 0.0, name="none") is image
+
+
+@pytest.mark.parametrize("size", [(4, 5), (None, None)])
+def test_channels_are_shuffled(size):
+    """As in PyTorch: (groups, channels of each) to (channels of each, groups)."""
+    image = keras.Input((*size, 6))
+    model = keras.Model(image, layers.ChannelShuffle(2)(image))
+    assert model.output_shape == (None, *size, 6)
+    x = RNG.standard_normal((2, 4, 5, 6)).astype("float32")
+    np.testing.assert_array_equal(model(x), x[..., [0, 3, 1, 4, 2, 5]])
+    with pytest.raises(ValueError, match=r"`groups` must divide the channels\. Received: groups=4, channels=6"):
+        layers.ChannelShuffle(4)(image)

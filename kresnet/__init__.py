@@ -16,6 +16,7 @@ NAMES = {
     "MobileNet": "kresnet.models.mobile.mobilenet:MobileNetV1",  # as Keras's applications have it
     "ResNet": "kresnet.models.residual.networks:ResNet",
     "any_range": "kresnet.graph.ranges:any_range",
+    "compare": "kresnet.search.compare:compare",
     "cost": "kresnet.graph.cost:cost",
     "create_model": "kresnet.models.registry:create_model",
     "data": "kresnet.data",

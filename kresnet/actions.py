@@ -77,6 +77,20 @@ def cost(options: argparse.Namespace) -> int:
     return 0
 
 
+def compare(options: argparse.Namespace) -> int:
+    if options.latency:
+        os.environ["KERAS_BACKEND"] = "tensorflow"  # which exports
+    from pathlib import Path
+
+    from kresnet.search.compare import compare, write_csv
+
+    rows = compare(options.patterns, options.out, weights=options.weights, latency=options.latency)
+    if options.csv:
+        write_csv(options.csv, rows)
+    print(f"{len(rows)} networks in {options.out} and {Path(options.out).with_suffix('.png')}")
+    return 0
+
+
 def train(options: argparse.Namespace) -> int:
     from kresnet.training import hosts
     from kresnet.training.train import train

@@ -1,13 +1,11 @@
 """Registered networks with fewer blocks and channels, for what is the same in each of them."""
 
-import contextlib
 import dataclasses
 
-import keras
 import pytest
-from keras.src.backend.common import global_state
 
 import kresnet
+from kresnet.graph.cost import without_weights  # noqa: F401 (tests have it from here)
 
 # One of each kind, for the daily tests (`make quick`).
 DAILY = {
@@ -15,15 +13,6 @@ DAILY = {
     *("wrn_16_8", "mobilenetv1_100", "mobilenetv2_035", "mobilenetv3_small_100"),
     *("efficientnet_b0", "efficientnet_lite0", "lenet5"),
 }
-
-
-@contextlib.contextmanager
-def without_weights():
-    """Networks are built, but have no weights to compute with: drawing millions takes seconds."""
-    with keras.StatelessScope(initialize_variables=False):
-        yield
-    # Keras would draw them at the end of the next scope, wherever it opens one.
-    global_state.set_global_attribute("uninitialized_variables", [])
 
 
 def marked(keys, thorough=()):

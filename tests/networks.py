@@ -6,6 +6,7 @@ import pytest
 
 import kresnet
 from kresnet.graph.cost import without_weights  # noqa: F401 (tests have it from here)
+from kresnet.models.inception.modules import InceptionSpec
 
 # One of each kind, for the daily tests (`make quick`).
 DAILY = {
@@ -39,7 +40,7 @@ def kind(key):
     builder = kresnet.get_builder(key)
     fields = dataclasses.asdict(builder.spec)
     # What layers there are does not depend on these, but whether there is dropout at all does.
-    for name in ("depths", "widths", "dense_widths", "depth_multiplier", "width_multiplier", "mean", "std"):
+    for name in ("depths", "modules", "widths", "dense_widths", "depth_multiplier", "width_multiplier", "mean", "std"):
         fields.pop(name, None)
     fields["head_dropout_rate"] = fields["head_dropout_rate"] > 0
     if "table" in fields:
@@ -66,6 +67,9 @@ def cut_short(spec):
         for row in spec.table:
             rows.setdefault(row_kind(row), row._replace(n=min(row.n, 2)))
         return {"table": tuple(rows.values()), "depth_multiplier": 1.0, "width_multiplier": 0.25}
+    if isinstance(spec, InceptionSpec):
+        fields = {"width_multiplier": 0.25}
+        return fields | ({"depths": (2, 1, 2)} if hasattr(spec, "depths") else {"modules": spec.modules[:1] * 3})
     if hasattr(spec, "growth_rate"):
         return {"depths": tuple(min(depth, 2) for depth in spec.depths[:2]), "growth_rate": 8, "stem_width": 16}
     if hasattr(spec, "rows"):
@@ -86,6 +90,8 @@ def cut_short(spec):
 
 
 def shallow(key, size, **arguments):
-    """Builds a network for images of size x size with all fields of its own spec but those that cut it short."""
+    """Builds a network for images of size x size, or what it takes at least, with all fields of its own spec but those
+    that cut it short."""
     builder = kresnet.get_builder(key)
+    size = max(size, getattr(builder.spec, "smallest", 1))
     return builder(input_shape=(size, size, len(builder.spec.mean)), **cut_short(builder.spec) | arguments)

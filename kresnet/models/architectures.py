@@ -14,6 +14,8 @@ MODULES = (
     "kresnet.models.plain",
     "kresnet.models.densenet",
     "kresnet.models.repvgg",
+    "kresnet.models.inception.factorized",
+    "kresnet.models.inception.residual",
     "kresnet.models.residual.architectures",
     "kresnet.models.mobile.architectures",
 )

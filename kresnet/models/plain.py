@@ -90,14 +90,14 @@ def plain(x: Any, spec: PlainSpec) -> tuple[Any, dict[str, FeatureMap]]:
     return x, maps
 
 
-def _averaged(x: Any, target: int) -> Any:
+def averaged(x: Any, target: int, name: str = "head_pool") -> Any:
     """Averages a map to one of target x target, which dense layers take."""
     size = x.shape[1:3]
     checks.require(None not in size, "Dense layers need a whole `input_shape`", feature_map=tuple(x.shape[1:]))
     if all(side % target == 0 for side in size):
         windows = tuple(side // target for side in size)
-        return keras.layers.AveragePooling2D(windows, name="head_pool")(x) if windows != (1, 1) else x
-    return keras.layers.AdaptiveAveragePooling2D(target, name="head_pool")(x)  # windows of different sizes
+        return keras.layers.AveragePooling2D(windows, name=name)(x) if windows != (1, 1) else x
+    return keras.layers.AdaptiveAveragePooling2D(target, name=name)(x)  # windows of different sizes
 
 
 def dense_classifier(
@@ -114,7 +114,7 @@ def dense_classifier(
         rate = spec.head_dropout_rate if here else 0
         return keras.layers.Dropout(rate, name=f"head_dropout{i}")(x) if rate else x
 
-    x = keras.layers.Flatten(name="head_flatten")(_averaged(x, size))
+    x = keras.layers.Flatten(name="head_flatten")(averaged(x, size))
     for i, width in enumerate(spec.dense_widths, 1):
         x = dropped(x, i, dropout_first)
         x = keras.layers.Dense(width, kernel_initializer=he_normal(), name=f"head_dense{i}")(x)

@@ -12,6 +12,9 @@ from kresnet.weights.forms import Form
 from kresnet.weights.torch_file import Array
 
 HEAD = "predictions"
+# The layers of auxiliary classifiers, and all those that end in classes.
+AUXILIARY = re.compile(r"auxiliary\d*(_\w+)?")
+CLASSIFIERS = re.compile(r"predictions|auxiliary\d*")
 # Layers that only a network with its top has.
 HEAD_LAYERS = re.compile(r"predictions|head_dense\d+")
 # How the names of a block's layers begin.

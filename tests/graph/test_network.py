@@ -114,7 +114,7 @@ LACKING = (
 
 @pytest.mark.parametrize("key", every_kind())
 def test_files_hold_keras_s_classes(key):
-    """All but the model, the initializer and the norms, which Keras reads as its own, and the layers that it lacks."""
+    """All but the model, the initializer, the norms, and the layers that Keras lacks."""
     with without_weights():
         config = json.loads(shallow(key, 64).to_json())
     own = {"kresnet>Network", "kresnet>VarianceScaling"}

@@ -13,7 +13,7 @@ from keras import ops
 from kresnet import checks
 from kresnet.data import samples
 from kresnet.deploy.lowering import adaptive, is_unpadded
-from kresnet.deploy.ranges import FUSED, LIMITS, SAME_RANGE, activation_of, fixed_limits, range_groups, source
+from kresnet.deploy.ranges import FUSED, LIMITS, activation_of, fixed_limits, keeps_range, range_groups, source
 from kresnet.graph.branches import reparameterize
 from kresnet.graph.fold import NORMS
 from kresnet.graph.inputs import input_range
@@ -160,7 +160,7 @@ class _Rewrite:
 
     def _copy(self, operation: Any) -> Callable[..., Any]:
         name, kind, function = operation.name, type(operation), activation_of(operation)
-        if kind in SAME_RANGE or kind is keras.layers.Concatenate:
+        if keeps_range(operation) or kind is keras.layers.Concatenate:
             layer = duplicate(operation)
             return lambda inputs, **_: layer(inputs)
         if kind is keras.layers.AveragePooling2D:

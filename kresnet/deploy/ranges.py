@@ -12,12 +12,12 @@ from kresnet.graph.trace import Trace
 from kresnet.layers.padding import EdgePadding2D, ReflectPadding2D
 from kresnet.layers.shuffle import ChannelShuffle
 
-# Their output holds values of their input, and so its range.
-SAME_RANGE = (
+# Their output holds values of their input, or means of them, and so its range.
+_SAME_RANGE = (
     *(keras.layers.MaxPooling2D, keras.layers.GlobalMaxPooling2D),
     *(keras.layers.ZeroPadding2D, EdgePadding2D, ReflectPadding2D),
     *(keras.layers.Dropout, keras.layers.Identity, keras.layers.Flatten, keras.layers.Reshape),
-    ChannelShuffle,
+    *(keras.layers.UpSampling2D, ChannelShuffle),
 )
 FUSED = ("relu", "relu6")  # LiteRT computes them in the operator before
 LIMITS = {"sigmoid": (0.0, 255 / 256), "softmax": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}  # LiteRT's own
@@ -47,6 +47,12 @@ def activation_of(operation: Any) -> str:
     return name
 
 
+def keeps_range(operation: Any) -> bool:
+    """Tells whether an operation's output has the range of its input."""
+    overshoots = getattr(operation, "interpolation", "nearest") not in ("nearest", "bilinear")
+    return type(operation) in _SAME_RANGE and not overshoots
+
+
 def keeps_scale(graph: Trace, operation: Any) -> bool:
     """Tells whether int8 computes an operation, one with a range of its own, only at the scale of its inputs."""
     if type(operation) is not keras.layers.AveragePooling2D:
@@ -57,7 +63,7 @@ def keeps_scale(graph: Trace, operation: Any) -> bool:
 def source(graph: Trace, tensor: Any) -> Any:
     """Returns where a tensor's range comes from: the operation that computed its values, or an input of the model."""
     maker = graph.maker_of(tensor)
-    while maker and type(maker.operation) in SAME_RANGE:
+    while maker and keeps_range(maker.operation):
         tensor = maker.inputs[0]
         maker = graph.maker_of(tensor)
     return maker.operation if maker else tensor

@@ -97,8 +97,8 @@ def averaged(x: Any, target: int, name: str = "head_pool") -> Any:
     if all(side % target == 0 for side in size):
         windows = tuple(side // target for side in size)
         return keras.layers.AveragePooling2D(windows, name=name)(x) if windows != (1, 1) else x
-    if size == (1, 1):  # of which Keras's adaptive pooling fails in TensorFlow's graphs
-        return keras.layers.UpSampling2D(target, name=name)(x)
+    if size == (1, 1):  # of which Keras's adaptive pooling fails in TensorFlow's graphs, and XNNPACK has no TILE
+        return keras.layers.UpSampling2D(target, interpolation="bilinear", name=name)(x)
     return keras.layers.AdaptiveAveragePooling2D(target, name=name)(x)  # windows of different sizes
 
 

@@ -46,6 +46,7 @@ def test_every_kind_goes_out(key, tmp_path):
     kinds = {type(layer) for layer in model.layers}
     allowed = OPERATORS | ({"RESHAPE", "TRANSPOSE"} if kinds & {keras.layers.Flatten, ChannelShuffle} else set())
     allowed |= {"SQUARE", "LOG", "EXP"} if LocalResponseNormalization in kinds else set()
+    allowed |= {"RESIZE_BILINEAR"} if keras.layers.UpSampling2D in kinds else set()
     allowed |= {"TANH"} if getattr(spec, "activation", "") == "scaled_tanh" else set()
     for quantize in (None, "int8"):
         file, proof = export(model, tmp_path, quantize)

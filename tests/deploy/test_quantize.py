@@ -359,7 +359,7 @@ def test_what_int8_is_not_known_to_compute_is_refused():
         quantize_aware(tiny(activation="gelu"))
     image = keras.Input((8, 8, 3))
     with pytest.raises(ValueError, match=r"layer='up', class=UpSampling2D"):
-        quantize_aware(keras.Model(image, keras.layers.UpSampling2D(name="up")(image)))
+        quantize_aware(keras.Model(image, keras.layers.UpSampling2D(interpolation="bicubic", name="up")(image)))
     gate = keras.layers.Conv2D(3, 1, activation="sigmoid", name="gate")(image)
     with pytest.raises(ValueError, match=r"range LiteRT prescribes\. Received: layer='joined', inputs=\['gate'\]"):
         quantize_aware(keras.Model(image, keras.layers.Concatenate(name="joined")([image, gate])))

@@ -265,7 +265,8 @@ def test_the_command_s_exports_are_made_with_images_as_the_network_wants_them(tm
         sensitive(**told).save(tmp_path / "m.keras")
         options = ["--quantize", "int8", "--agreement", "0", "--out", str(tmp_path / "m.tflite")]
         assert main(["export", str(tmp_path / "m.keras"), "--data", str(tmp_path / "pictures"), *options]) == 0
-        assert asked == [("validation", wanted), ("train", {"drop_remainder": False, **wanted})]
+        asked_for = {**wanted, "grey": False}
+        assert asked == [("validation", asked_for), ("train", {"drop_remainder": False, **asked_for})]
         asked.clear()
 
 

@@ -54,11 +54,13 @@ def test_public_names():
     others = {
         "CompoundScaling",
         "any_range",
+        "compare",
         "cost",
         "create_model",
         "evaluate",
         "export",
         "get_builder",
+        "grow",
         "list_models",
         "train",
     }
@@ -80,6 +82,7 @@ def test_public_names():
         "predict",
         "preprocess_input",
         "save_weights",
+        "with_auxiliary_losses",
     }
     assert set(kresnet.__all__) == builders | others
 

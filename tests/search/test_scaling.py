@@ -159,12 +159,12 @@ def test_largest_is_the_largest(limit, no_weights):
 @pytest.mark.slow
 def test_largest_tflite(tmp_path):
     fields = {"table": [(1, 8, 1, 1)], "head_width": 16, "classes": 4, "gamma": 1.0, "alpha": 1.65}
-    phi = largest(kresnet.EfficientNet, tflite_bytes=12_000, **fields)
+    phi = largest(kresnet.EfficientNet, tflite_bytes=14_500, **fields)
     sizes = [
         kresnet.export(kresnet.EfficientNet(phi=p, **fields), tmp_path / "m.tflite", latency=False).stat().st_size
         for p in (phi, round(phi + 0.01, 2))
     ]
-    assert sizes[0] <= 12_000 < sizes[1]
+    assert sizes[0] <= 14_500 < sizes[1]
 
 
 def test_largest_exports_each_network_once(monkeypatch):

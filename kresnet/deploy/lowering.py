@@ -15,6 +15,7 @@ from keras import ops
 
 from kresnet.graph.rebuild import rebuild
 from kresnet.graph.trace import Call, Trace, trace
+from kresnet.layers.depthwise import DepthwiseConv2D
 
 
 def lower(model: keras.Model, integer: bool) -> keras.Model:
@@ -100,7 +101,7 @@ def _only_user(graph: Trace, call: Call) -> Call | None:
 
 
 def _is_plain_convolution(operation: Any) -> bool:
-    kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+    kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, DepthwiseConv2D)
     return type(operation) in kinds and getattr(operation, "groups", 1) == 1 and _channels_last(operation)
 
 

@@ -21,6 +21,7 @@ from kresnet.graph.memory import in_parts
 from kresnet.graph.ranges import RangeCheck
 from kresnet.graph.rebuild import duplicate, rebuild
 from kresnet.graph.trace import all_layers, trace
+from kresnet.layers.depthwise import DepthwiseConv2D
 from kresnet.layers.fake_quantize import (
     FakeQuantize,
     QuantizedConv2D,
@@ -122,6 +123,7 @@ _QUANTIZED = {
     keras.layers.Conv2D: QuantizedConv2D,
     GroupedConv2D: QuantizedConv2D,
     keras.layers.DepthwiseConv2D: QuantizedDepthwiseConv2D,
+    DepthwiseConv2D: QuantizedDepthwiseConv2D,
     keras.layers.Dense: QuantizedDense,
 }
 _NEW_RANGE = (

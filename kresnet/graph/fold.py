@@ -11,11 +11,15 @@ import numpy as np
 from kresnet import checks
 from kresnet.graph.rebuild import duplicate, rebuild
 from kresnet.graph.trace import Trace, is_functional, nested, trace
+from kresnet.layers.depthwise import DepthwiseConv2D
 from kresnet.layers.grouped import GroupedConv2D
 from kresnet.layers.normalization import BatchNormalization
 
 # By exact class: what a subclass computes is its own business.
-FOLDABLE = (keras.layers.Conv2D, GroupedConv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+FOLDABLE = (
+    *(keras.layers.Conv2D, GroupedConv2D, keras.layers.Dense),
+    *(keras.layers.DepthwiseConv2D, DepthwiseConv2D),
+)
 NORMS = (keras.layers.BatchNormalization, BatchNormalization)
 
 

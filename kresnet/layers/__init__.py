@@ -14,6 +14,7 @@ from kresnet.layers.calls import (
     padded_identity,
     squeeze_excite,
 )
+from kresnet.layers.depthwise import DepthwiseConv2D
 from kresnet.layers.fake_quantize import FakeQuantize, QuantizedConv2D, QuantizedDense, QuantizedDepthwiseConv2D
 from kresnet.layers.grouped import GroupedConv2D
 from kresnet.layers.initializers import VarianceScaling, he_normal
@@ -27,6 +28,7 @@ __all__ = [
     "ACTIVATIONS",
     "BatchNormalization",
     "ChannelShuffle",
+    "DepthwiseConv2D",
     "EdgePadding2D",
     "FakeQuantize",
     "GroupedConv2D",

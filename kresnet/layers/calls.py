@@ -8,6 +8,7 @@ import math
 import keras
 
 from kresnet import checks
+from kresnet.layers.depthwise import DepthwiseConv2D
 from kresnet.layers.grouped import GroupedConv2D
 from kresnet.layers.initializers import VarianceScaling, he_normal
 from kresnet.layers.normalization import BatchNormalization
@@ -79,7 +80,7 @@ def depthwise_conv(x, kernel: int, *, stride: int = 1, dilation: int = 1, paddin
     x, padding = _pad(x, kernel, stride, padding, name)
     # Each output channel has one input channel. Keras takes that number, its kernel's last axis, for the fan-out.
     initializer = VarianceScaling(scale=2.0, mode="fan_out", distribution="untruncated_normal")
-    return keras.layers.DepthwiseConv2D(
+    return DepthwiseConv2D(
         kernel,
         strides=stride,
         padding=padding,

@@ -15,6 +15,9 @@ DAILY = {
     *("efficientnet_b0", "efficientnet_lite0", "lenet5"),
 }
 
+# Kinds of many branches, whose families have a lighter one.
+HEAVY = {"inception_v4", "inception_resnet_v1", "inception_resnet_v2", "googlenet", "parnet_m", "parnet_l", "senet154"}
+
 
 def marked(keys, thorough=()):
     """Returns keys to parametrize a test with, marked as slow if they are not daily, and some as thorough."""
@@ -24,7 +27,7 @@ def marked(keys, thorough=()):
 
 def every_kind():
     """Returns a key of each kind to parametrize a test with: networks are of one kind if their specs differ in numbers
-    only. Marked as thorough are kinds all of whose values others of their family have."""
+    only. Marked as thorough are heavy kinds, and those all of whose values others of their family have."""
     kinds = {}
     for key in sorted(kresnet.list_models(), key=lambda key: key not in DAILY):
         kinds.setdefault(kind(key), key)
@@ -32,7 +35,7 @@ def every_kind():
     needed = {key for key in values if key in DAILY}
     while left := set().union(*values.values()) - set().union(*(values[key] for key in needed)):
         needed.add(max(values, key=lambda key, left=left: len(values[key] & left)))
-    return marked(values, thorough=values.keys() - needed)
+    return marked(values, thorough=values.keys() - needed | HEAVY)
 
 
 def kind(key):

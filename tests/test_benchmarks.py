@@ -10,7 +10,7 @@ import pytest
 BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_five_kills(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.setenv("PYTHONPATH", str(BENCHMARKS))  # of the processes that are killed

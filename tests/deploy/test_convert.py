@@ -17,7 +17,10 @@ def tiny():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("quantize", [None, "float16", "dynamic", "int8"])
+@pytest.mark.parametrize(
+    "quantize",
+    [None, "int8", *(pytest.param(kind, marks=pytest.mark.thorough) for kind in ("float16", "dynamic"))],
+)
 def test_a_large_network_becomes_the_same_file(tiny, quantize, monkeypatch):
     """It is converted by way of a SavedModel, which takes less memory."""
     batch_size = None if quantize == "float16" else 1

@@ -59,7 +59,7 @@ def test_every_kind_goes_out(key, tmp_path):
             assert file.stat().st_size < 0.7 * (tmp_path / "None.tflite").stat().st_size  # of small ones much is names
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("key", ["efficientnet_b0"])
 def test_a_whole_network_goes_out_at_224_pixels(key, tmp_path):
     keras.utils.set_random_seed(0)

@@ -9,8 +9,11 @@ from networks import DAILY, kind
 import kresnet
 from kresnet import weights
 
-# Of more than a hundred million weights, all of whose parts others have.
-HUGE = {"timm:legacy_senet154:224", "torchvision:wide_resnet101_2:65"}
+# Of many weights or layers, all of whose parts others have.
+HUGE = {
+    *("timm:legacy_senet154:224", "torchvision:wide_resnet101_2:65", "torchvision:wide_resnet50_2:224"),
+    *("timm:efficientnet_b7:65", "torchvision:efficientnet_v2_s:65", "timm:seresnet152d:65"),
+}
 
 
 def like_others():

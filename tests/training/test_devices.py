@@ -160,12 +160,12 @@ def test_two_devices_are_one_on_jax(on_jax):
     _same(on_jax(SAME))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough  # on JAX there is one
 def test_kills_on_two_devices(tmp_path):
     python(TWO_CPUS + KILLED.format(out=str(tmp_path)))
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_kills_on_two_devices_on_jax(tmp_path, on_jax):
     on_jax(KILLED.format(out=str(tmp_path)))
 

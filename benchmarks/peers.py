@@ -4,7 +4,8 @@
 
 Each competitor (`peers_loop.py`) lives in a process of its own; they take turns, step by step, so that what disturbs
 the machine disturbs all. They are kresnet on TensorFlow and on JAX, keras.applications on TensorFlow where it has the
-network, timm in channels last, eager and compiled, and ONNX Runtime on the file that kresnet exports, for inference. What is not installed is left out, and said so: `pip install ".[peers]"`, and PyTorch.
+network, timm in channels last, eager and compiled, and for inference the files that kresnet exports, run by LiteRT and
+by ONNX Runtime. What is not installed is left out, and said so: `pip install ".[peers]"` has all.
 
 Numbers are medians, with the lowest and highest behind; on a CPU in the processor's seconds. The ratio is a
 competitor's median to that of kresnet on TensorFlow: below 1, the competitor is faster or smaller.
@@ -28,6 +29,7 @@ PEERS = {
     "keras.applications": ("keras.applications", "tensorflow"),
     "timm": ("timm", "tensorflow"),
     "timm, compiled": ("timm, compiled", "tensorflow"),
+    "LiteRT": ("LiteRT", "tensorflow"),
     "ONNX Runtime": ("ONNX Runtime", "tensorflow"),
 }
 ROWS = {

@@ -11,8 +11,11 @@ import argparse
 import functools
 import json
 import os
+import pathlib
 import resource
+import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -73,25 +76,41 @@ def timm_steps(network, batches, size, compiled=False):
     return {"train": train, **{f"infer{n}": functools.partial(infer, n) for n in batches}}
 
 
-def onnx_steps(network, batches, size):
-    """Runs the file that a first process of its own exported, so that only the runtime is seen here."""
-    import subprocess
-    import tempfile
-
+def exported(network, size, name, folder):
+    """Exports a network in a process of its own, so that only the runtime is seen here."""
     code = "import sys, kresnet; m = kresnet.create_model(sys.argv[1], input_shape=(int(sys.argv[2]),) * 2 + (3,));"
     code += "kresnet.export(m, sys.argv[3], latency=False)"
-    with tempfile.TemporaryDirectory() as folder:
-        file = f"{folder}/network.onnx"
-        environment = os.environ | {"KERAS_BACKEND": "tensorflow"}
-        done = subprocess.run(
-            [sys.executable, "-c", code, network, str(size), file], env=environment, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise RuntimeError(done.stderr.strip().splitlines()[-1])
-        import onnxruntime
+    command = [sys.executable, "-c", code, network, str(size), f"{folder}/{name}"]
+    environment = os.environ | {"KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    return command[-1]
 
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = len(os.sched_getaffinity(0))
+
+def litert_steps(network, batches, size):
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(exported(network, size, "network.tflite", folder)).read_bytes()
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=file, num_threads=len(os.sched_getaffinity(0)))
+    run = interpreter.get_signature_runner()
+    (name,) = run.get_input_details()
+
+    def infer(n):
+        for image in batches[n][0].astype("uint8"):  # the file takes them one by one
+            run(**{name: image[None]})
+
+    return {f"infer{n}": functools.partial(infer, n) for n in batches}
+
+
+def onnx_steps(network, batches, size):
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        file = exported(network, size, "network.onnx", folder)
         session = onnxruntime.InferenceSession(file, settings, providers=onnxruntime.get_available_providers())
     (name,) = (entry.name for entry in session.get_inputs())
     return {
@@ -104,6 +123,7 @@ COMPETITORS = {
     "keras.applications": applications_steps,
     "timm": timm_steps,
     "timm, compiled": functools.partial(timm_steps, compiled=True),
+    "LiteRT": litert_steps,
     "ONNX Runtime": onnx_steps,
 }
 

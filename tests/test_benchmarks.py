@@ -40,3 +40,14 @@ def test_gpu():
     assert re.search(r"^ResNet20, batches of 2\n  kresnet +[\d.]+ images/s", done.stdout, re.MULTILINE), done.stdout
     assert re.search(r"floor: \d+ MiB an image.*kresnet reaches \d+% of it", done.stdout), done.stdout
     assert "failed" not in done.stdout, "keras.applications has no such network, and is left out"
+
+
+@pytest.mark.slow
+def test_peers():
+    options = "resnet20 --size=32 --rounds=1 --peers kresnet keras.applications".split()
+    command = [sys.executable, str(BENCHMARKS / "peers.py"), *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for row, unit in [("training step, 32 images", "ms"), ("inference, 1 image", "ms"), ("peak memory", "MiB")]:
+        assert re.search(rf"^  {row} +kresnet +[\d.]+ {unit} .*1\.00$", done.stdout, re.MULTILINE), done.stdout
+    assert "keras.applications left out: KeyError: 'resnet20'" in done.stdout

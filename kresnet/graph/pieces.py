@@ -12,7 +12,7 @@ from kresnet import checks
 from kresnet.graph.trace import Call, trace
 
 # What a layer is called, and what its numbers are or begin with, changes nothing of how long it takes.
-_IDLE = ("name", "trainable", "dtype", "momentum", "seed", "rate", "mean", "variance", "scale", "offset")
+_IDLE = ("name", "trainable", "dtype", "momentum", "epsilon", "seed", "rate", "scale", "offset")
 
 
 class Piece(NamedTuple):
@@ -83,7 +83,13 @@ def _kind(calls: Sequence[Call]) -> str:
         settings = {
             name: value
             for name, value in config.items()
-            if name not in _IDLE and not name.endswith(("initializer", "regularizer", "constraint")) and value is not None
+            if name not in _IDLE
+            and not name.endswith(("initializer", "regularizer", "constraint"))
+            and value is not None
         }
         rows.append([type(call.operation).__name__, settings, [tensor.shape[1:] for tensor in call.inputs]])
     return json.dumps(rows, default=str, sort_keys=True)
+
+
+def _idle(setting: str) -> bool:
+    return setting in _IDLE or setting.endswith(("initializer", "regularizer", "constraint"))

@@ -14,9 +14,9 @@ from typing import Any
 import keras
 
 from kresnet import checks
+from kresnet.files import replacing
 from kresnet.models import architectures, catalogue
 from kresnet.models.build import Builder, Published, make_builder
-from kresnet.files import replacing
 from kresnet.models.family import Family, Spec
 from kresnet.weights.pretrained import HUB, PublishedWeights, on_hub, published
 
@@ -72,8 +72,8 @@ def create_model(key: str, *args: Any, **kwargs: Any) -> keras.Model:
 
     Args:
         key: one of `list_models()`, such as "resnet50"; timm's name of an architecture that has no builder here, such
-            as "ecaresnet50d"; the folder of a network that a search found; or "hf://" and a repository of Hugging Face's hub, such as "hf://timm/resnet50.a1_in1k",
-            for its network with its weights.
+            as "ecaresnet50d"; a folder with `network.json`, such as a search's `best`; or "hf://" and a repository of
+            Hugging Face's hub, such as "hf://timm/resnet50.a1_in1k", for its network with its weights.
         *args, **kwargs: the builder's own, such as `classes=10`.
 
     Raises:

@@ -59,7 +59,7 @@ class Attempt:
 
 
 def rungs(epochs: int, reduction: int | None) -> list[int]:
-    """Returns the epochs behind which networks are given up: a part of all of them, a part of that, ...; None: never."""
+    """Returns the epochs behind which networks are given up: a part of all, a part of that, ...; without one, never."""
     found, epoch = [], epochs
     while reduction and epoch // reduction:
         epoch //= reduction

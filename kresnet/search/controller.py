@@ -74,9 +74,7 @@ class Controller:
             # In units of the rewards' own deviation, or the bonus for entropy would outweigh their hundredths.
             self.spread = max(DECAY * self.spread + (1 - DECAY) * advantage**2, 1e-12)
             advantage /= self.spread**0.5
-            chosen = np.array(
-                [[own.index(trial.point[name]) for name, own in self.space.labels.items()]], "int32"
-            )
+            chosen = np.array([[own.index(trial.point[name]) for name, own in self.space.labels.items()]], "int32")
             # The mean over the steps becomes the sum over them, as in the paper's gradient.
             weight = np.full(chosen.shape, advantage * len(self.options), "float32")
             self.policy.train_on_batch(self._inputs(chosen), chosen, sample_weight=weight)

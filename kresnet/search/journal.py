@@ -139,9 +139,7 @@ class Journal:
         over = []
 
         def objective(trial: Any) -> float | list[float]:
-            point = {
-                name: trial.suggest_categorical(name, options) for name, options in sampler.space.labels.items()
-            }
+            point = {name: trial.suggest_categorical(name, options) for name, options in sampler.space.labels.items()}
             before = [other for other in self._stored("COMPLETE", "RUNNING") if other.number < trial.number]
             if limit is not None and len(before) >= limit:  # others began theirs meanwhile
                 over.append(trial.number)

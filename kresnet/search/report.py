@@ -99,10 +99,20 @@ def stages(space: Space, trial: Trial) -> tuple[list[str], list[list[Any]]]:
     spec = space.spec(trial.point)
     if hasattr(spec, "table"):
         columns = ["stage", "expansion", "channels", "blocks", "stride", "kernel", "squeeze"]
-        return columns, [[i, row.t, row.c, row.n, row.s, row.k, row.se or "–"] for i, row in enumerate(spec.stages(), 2)]
+        return columns, [
+            [i, row.t, row.c, row.n, row.s, row.k, row.se or "none"] for i, row in enumerate(spec.stages(), 2)
+        ]
     if hasattr(spec, "depths"):
         rows = [
-            [i, spec.depths[i - 2], spec.widths[i - 2], spec.expansion, spec.groups, spec.se_reduction or "–", spec.stem]
+            [
+                i,
+                spec.depths[i - 2],
+                spec.widths[i - 2],
+                spec.expansion,
+                spec.groups,
+                spec.se_reduction or "none",
+                spec.stem,
+            ]
             for i in range(2, 2 + len(spec.depths))
         ]
         return ["stage", "blocks", "width", "expansion", "groups", "squeeze", "stem"], rows

@@ -38,17 +38,18 @@ def sampler(name: str, space: Space, seed: int, allowed: Callable[[Point], bool]
             return self.distributions
 
         def sample_relative(self, study: Any, trial: Any, search_space: Any) -> Point:
-            tried = {repr(other.point) for other in journal.trials() if other.number != trial.number}
+            others = [other for other in journal.trials() if other.number != trial.number]
+            tried = {self._text(other.point) for other in others}
 
             def new(point: Point) -> bool:
-                return repr(point) not in tried and allowed(point)
+                return self._text(point) not in tried and allowed(point)
 
+            # By how many were tried, in which those that a kill has cut short do not count.
             if self.propose is not None:
-                return self.propose(journal.finished(), np.random.default_rng([seed, trial.number]), new)
-            return self._from_optuna(study, trial, new)
+                return self.propose(journal.finished(), np.random.default_rng([seed, len(others)]), new)
+            return self._from_optuna(self._inner(len(others)), study, trial, new)
 
-        def _from_optuna(self, study: Any, trial: Any, new: Callable[[Point], bool]) -> Point:
-            inner = self._inner(trial.number)
+        def _from_optuna(self, inner: Any, study: Any, trial: Any, new: Callable[[Point], bool]) -> Point:
             own = inner.infer_relative_search_space(study, trial)
             for _ in range(DRAWS):
                 drawn = inner.sample_relative(study, trial, own)
@@ -65,6 +66,9 @@ def sampler(name: str, space: Space, seed: int, allowed: Callable[[Point], bool]
             if name == "tpe":
                 return optuna.samplers.TPESampler(seed=own_seed, constant_liar=True)
             return optuna.samplers.NSGAIISampler(population_size=20, seed=own_seed)
+
+        def _text(self, point: Point) -> str:
+            return repr([point.get(name) for name in self.distributions])  # a database keeps no order
 
         def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
             raise AssertionError("All choices are made together")

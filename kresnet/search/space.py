@@ -109,14 +109,14 @@ class Space:
             ValueError: if the point has other choices than the space, or an option that is none.
         """
         checks.require(set(point) == set(self.choices), "A point has an option for each choice", point=point)
-        fields, base = dict(self.fixed), self.base
+        fields: dict[str, Any] = {}
         for name, options in self.choices.items():
             label = checks.choice(name, point[name], self.labels[name])
             number = [*map(repr, self.labels[name])].index(repr(label))  # 1 is not True here
             changes = [*options.values()][number] if isinstance(options, Mapping) else {name: options[number]}
             for place, change in changes.items():
-                _put(fields, base, place, change)
-        return fields
+                _put(fields, self.base, place, change)
+        return {**self.fixed, **fields}
 
     def spec(self, point: Point) -> Any:
         """Returns the spec at a point; None where there are none.
@@ -124,8 +124,8 @@ class Space:
         Raises:
             ValueError: if the point makes no sense; the spec says why.
         """
-        fields = self.fields(point)
         checks.require(self.valid is None or self.valid(point), "The space excludes this point", **point)
+        fields = self.fields(point)
         return None if self.base is None else dataclasses.replace(self.base, **fields)
 
     def holds(self, point: Point) -> bool:
@@ -187,9 +187,7 @@ def _put(fields: dict[str, Any], base: Any, place: str, value: Any) -> None:
     name, index, column = match.groups() if match else (place, None, None)
     if index is not None:
         whole = list(fields.get(name, getattr(base, name)))
-        # Rows in `fixed` may be plain tuples, which the spec has made rows of.
-        row = whole[int(index)] if not column or hasattr(whole[int(index)], "_replace") else getattr(base, name)[int(index)]
-        whole[int(index)] = row._replace(**{column: value}) if column else value
+        whole[int(index)] = whole[int(index)]._replace(**{column: value}) if column else value
         value = tuple(whole)
     fields[name] = value
 

@@ -4,6 +4,7 @@
 
 Their ResNet50 strides in the first 1x1 convolution, so ours with `stride_in="1x1"` does the same arithmetic, except for
 the biases that theirs has. Their MobileNets and EfficientNets pad as TensorFlow does, which is `padding="same"` here.
+Their Inception-v3's averages do not count the padding, which is `count_padding=False`.
 Runs on any backend (KERAS_BACKEND) and device.
 """
 
@@ -28,6 +29,7 @@ def trainer(build, batch, size):
 NETWORKS = {
     "ResNet50": {"stride_in": "1x1"},
     **{name: {"padding": "same"} for name in ("MobileNetV2", "MobileNetV3Large", "EfficientNetB0", "EfficientNetV2B0")},
+    **{"VGG16": {}, "DenseNet121": {}, "InceptionV3": {"count_padding": False}, "InceptionResNetV2": {}},
 }
 
 

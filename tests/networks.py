@@ -43,11 +43,10 @@ def kind(key):
     for name in ("depths", "modules", "widths", "dense_widths", "depth_multiplier", "width_multiplier", "mean", "std"):
         fields.pop(name, None)
     fields["head_dropout_rate"] = fields["head_dropout_rate"] > 0
-    if "table" in fields:
-        fields["table"] = frozenset((row.t > 1, row.s, row.k, row.se > 0) for row in builder.spec.table)
     if "rows" in fields:
         fields["rows"] = frozenset((row.s > 1, row.g > 1, row.then, bool(row.maps)) for row in builder.spec.rows)
         fields.pop("head_size")
+    if "table" in fields:
         fields["table"] = frozenset(map(row_kind, builder.spec.table))
     numbers = {name: value > 1 for name, value in fields.items() if type(value) in (int, float)}
     return builder.family.name, *(fields | numbers).values()

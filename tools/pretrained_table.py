@@ -43,7 +43,15 @@ MORE = {
     **{f"mobilenetv3_{size}_100": f"mobilenet_v3_{size}" for size in ("large", "small")},
     **{f"efficientnetv2_{size}": f"efficientnet_v2_{size}" for size in "sml"},
     **dict.fromkeys(f"efficientnetv2_b{i}" for i in range(4)),
+    **{name: name for name in ("alexnet", "googlenet", "inception_v3")},
+    **dict.fromkeys(("inception_v4", "inception_resnet_v2")),
+    **dict.fromkeys(f"densenet{depth}" for depth in (121, 161, 169, 201)),
+    **dict.fromkeys(
+        f"repvgg_{name}" for name in ("a0", "a1", "a2", "b0", "b1", "b1g4", "b2", "b2g4", "b3", "b3g4", "d2se")
+    ),
 }
+# torchvision's code of these brings ImageNet's standardization to Inception's before the first layer.
+TRANSFORMED = ("googlenet", "inception_v3")
 VGG = [f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")]
 NONCOMMERCIAL = re.compile(r"-nc-|non-?commercial", re.IGNORECASE)
 
@@ -79,14 +87,18 @@ def common(row: dict[str, str]) -> dict[str, str]:
 
 def torchvision_rows(key: str, name: str, changes: str) -> list[dict[str, str]]:
     """Returns the rows of a network that torchvision has by a name, with the fields that its weights need."""
-    found = []
+    found, mean = [], [0.5] * 3 if name in TRANSFORMED else None
     for weights in get_model_weights(name):
         settings = weights.transforms()
         (size,), (resized,) = settings.crop_size, settings.resize_size
         found.append(
             {
                 **{"key": key, "tag": weights.name, "source": "torchvision", "place": weights.url, "architecture": key},
-                **{"changes": changes, "mean": json.dumps(settings.mean), "std": json.dumps(settings.std)},
+                **{
+                    "changes": changes,
+                    "mean": json.dumps(mean or settings.mean),
+                    "std": json.dumps(mean or settings.std),
+                },
                 **{"size": size, "crop_fraction": size / resized, "interpolation": settings.interpolation.value},
                 **{"top1": weights.meta["_metrics"]["ImageNet-1K"]["acc@1"], "top1_size": size},
                 **{"classes": 1000, "licence": "bsd-3-clause (code)", "recommended": ""},
@@ -97,7 +109,8 @@ def torchvision_rows(key: str, name: str, changes: str) -> list[dict[str, str]]:
 
 def network_rows(key: str, name: str | None, accuracies: dict[tuple[str, str], str]) -> list[dict[str, str]]:
     """Returns the rows of a network of `MORE`: timm's of that name and of its `tf_` sister, and torchvision's."""
-    found = torchvision_rows(key, name, json.dumps({"epsilon": 1e-3})) if name else []
+    changes = {"epsilon": 1e-3} if key.startswith(("mobilenet", "efficientnet")) else {}
+    found = torchvision_rows(key, name, json.dumps(changes)) if name else []
     for architecture, prefix in ((key, ""), (f"tf_{key}", "tf_")):
         if architecture not in architectures.known():
             continue

@@ -21,6 +21,11 @@ ACTIVATIONS = (
 )
 
 
+# Of a 1x1 convolution with a step, of fewer channels, TensorFlow's gradient on a CPU (2.21, oneDNN's) writes beyond its
+# memory: at 64 pixels and more a process dies at random. A step of its own computes the same.
+FEWEST = 16
+
+
 def conv(
     x,
     filters: int,
@@ -53,6 +58,8 @@ def conv(
         A tensor of shape (batch, ceil(height / stride), ceil(width / stride), filters); with a number p of pixels,
         floor((height + 2 p - kernel) / stride) + 1, and so the width.
     """
+    if kernel == 1 and stride > 1 and x.shape[-1] < FEWEST:
+        x, stride = keras.layers.AveragePooling2D(1, stride, name=f"{name}_step")(x), 1
     x, padding = _pad(x, kernel, stride, padding, name)
     layer = functools.partial(GroupedConv2D, groups=groups) if groups > 1 else keras.layers.Conv2D
     return layer(

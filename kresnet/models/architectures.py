@@ -14,6 +14,7 @@ MODULES = (
     "kresnet.models.plain",
     "kresnet.models.densenet",
     "kresnet.models.repvgg",
+    "kresnet.models.inception.googlenet",
     "kresnet.models.inception.factorized",
     "kresnet.models.inception.residual",
     "kresnet.models.residual.architectures",

@@ -97,6 +97,8 @@ def averaged(x: Any, target: int, name: str = "head_pool") -> Any:
     if all(side % target == 0 for side in size):
         windows = tuple(side // target for side in size)
         return keras.layers.AveragePooling2D(windows, name=name)(x) if windows != (1, 1) else x
+    if size == (1, 1):  # of which Keras's adaptive pooling fails in TensorFlow's graphs
+        return keras.layers.UpSampling2D(target, name=name)(x)
     return keras.layers.AdaptiveAveragePooling2D(target, name=name)(x)  # windows of different sizes
 
 
@@ -161,7 +163,7 @@ TIMM = TORCHVISION.but(
         "head_dense1": flattened(HEAD_SIZE, HEAD_SIZE, convolution=True),
         r"head_dense\d+": flattened(1, 1, convolution=True),
     },
-    head=None,
+    head=("head.", "pre_logits."),
 )
 
 PLAIN = Family("plain", PlainSpec, plain, head=dense_classifier, layouts=(TORCHVISION, TIMM))

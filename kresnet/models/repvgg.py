@@ -113,14 +113,12 @@ def branches(
     Returns:
         Two tensors of shape (batch, ceil(height / stride), ceil(width / stride), width).
     """
-    y = x
-    if stride > 1:
-        # A step of its own, since of a 1x1 with a step, on an image of few channels, TensorFlow's gradient on a CPU
-        # (oneDNN's) writes where it must not.
-        y = keras.layers.AveragePooling2D(2 if averaged else 1, stride, "same", name=f"{name}_step")(x)
+    y, step = x, stride
+    if averaged and stride > 1:
+        y, step = keras.layers.AveragePooling2D(2, stride, "same", name=f"{name}_step")(x), 1
     parts = (
         conv(x, width, 3, stride=stride, groups=groups, name=f"{name}_conv3x3"),
-        conv(y, width, 1, groups=groups, name=f"{name}_conv1x1"),
+        conv(y, width, 1, stride=step, groups=groups, name=f"{name}_conv1x1"),
     )
     return tuple(
         norm(part, epsilon=spec.epsilon, momentum=spec.momentum, name=f"{name}_norm{kernel}")

@@ -217,7 +217,13 @@ def _match_torch(
             "No PyTorch checkpoint can be of this network: it has layers that the known layouts have not. "
             f"Received: layouts={titles!r}"
         )
-    (slots, head), layout = max(candidates, key=lambda found: sum(slot.name in arrays for slot in found[0][0]))
+
+    def agreement(found: tuple[tuple[list[Slot], Any], Layout]) -> tuple[int, int]:
+        (slots, head), _ = found
+        # Without the top, layouts may differ in the head's names alone.
+        return sum(slot.name in arrays for slot in slots), sum(name.startswith(head) for name in arrays)
+
+    (slots, head), layout = max(candidates, key=agreement)
     wanted = {slot.name for slot in slots}
     kept = {name: array for name, array in arrays.items() if name in wanted or not layout.may_leave(name)}
     return slots, kept, head

@@ -9,15 +9,19 @@ from networks import DAILY, kind
 import kresnet
 from kresnet import weights
 
+# Of more than a hundred million weights, all of whose parts others have.
+HUGE = {"timm:legacy_senet154:224", "torchvision:wide_resnet101_2:65"}
+
 
 def like_others():
-    """Returns the stored networks that are neither their source's smallest of a kind nor its largest of a family."""
+    """Returns the stored networks that are neither their source's smallest of a kind nor its largest of a family; and
+    the huge ones."""
     smallest, largest = {}, {}
     for key in sorted(reference.NETWORKS, key=lambda key: reference.LAYOUTS[key]["params"]):
         (name, fields), source = reference.NETWORKS[key], key.split(":")[0]
         smallest.setdefault((source, kind(name), str(fields)), key)
         largest[source, kresnet.get_builder(name).family.name] = key
-    return reference.NETWORKS.keys() - {*smallest.values(), *largest.values()}
+    return reference.NETWORKS.keys() - {*smallest.values(), *largest.values()} | HUGE
 
 
 def marked_keys():

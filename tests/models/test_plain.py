@@ -82,6 +82,18 @@ def test_features_are_what_each_pooling_takes():
     assert {name: m.shape[1] for name, m in maps.items()} == {"stage2": 32, "stage3": 16, "stage4": 8, "stage5": 4}
 
 
+def test_images_of_which_one_pixel_is_left_train():
+    model = kresnet.VGG11(input_shape=(32, 32, 3), **SMALL)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    assert np.isfinite(model.train_on_batch(np.ones((2, 32, 32, 3)), np.zeros(2)))
+
+
+def test_timm_s_files_without_the_top_leave_all_of_the_head(tmp_path):
+    file = tmp_path / "vgg11.safetensors"
+    kresnet.save_weights(kresnet.VGG11(**SMALL), file, layout="timm")
+    kresnet.VGG11(include_top=False, weights=file, **SMALL)
+
+
 def test_weights_without_the_top_leave_all_of_the_head(tmp_path):
     file = tmp_path / "vgg11.safetensors"
     kresnet.save_weights(kresnet.VGG11(**SMALL), file, layout="torchvision")

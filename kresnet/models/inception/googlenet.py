@@ -202,3 +202,5 @@ V2014 = replace(
 
 GoogLeNet = variant("GoogLeNet", GOOGLENET, V1, paper=PAPER)
 GoogLeNet2014 = variant("GoogLeNet2014", GOOGLENET, V2014, paper=PAPER)
+
+ARCHITECTURES = {GoogLeNet.key: GoogLeNet.spec}

@@ -89,7 +89,3 @@ def _kind(calls: Sequence[Call]) -> str:
         }
         rows.append([type(call.operation).__name__, settings, [tensor.shape[1:] for tensor in call.inputs]])
     return json.dumps(rows, default=str, sort_keys=True)
-
-
-def _idle(setting: str) -> bool:
-    return setting in _IDLE or setting.endswith(("initializer", "regularizer", "constraint"))

@@ -9,9 +9,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from kresnet.search.space import DRAWS, Exhausted, Point, Space
+from kresnet.search.space import PATIENCE, Point, Space
 
 UNITS, RATE, DECAY, ENTROPY = 32, 0.02, 0.9, 0.01
+BATCH = 16  # networks that are written at a time
 _NEVER = -1e9  # logit of what is no option
 
 
@@ -47,13 +48,10 @@ class Controller:
     ) -> Point:
         self._learn(finished[self.learned :])
         self.learned = len(finished)
-        refused = 0
-        while refused < DRAWS:
-            for point in self._draw(generator, 16):
-                if self.space.holds(point) and allowed(point):
-                    return point
-                refused += 1
-        raise Exhausted(f"None of {DRAWS} networks that the controller wrote is valid and allowed")
+        written = (point for _ in range(PATIENCE // BATCH + 1) for point in self._draw(generator))
+        fit = (point for point in written if self.space.holds(point) and allowed(point))
+        # A policy that is sure of itself writes what was tried.
+        return next(fit, None) or self.space.sample(generator, allowed)
 
     def probabilities(self) -> list[np.ndarray]:
         """Returns how likely the options of the first choice are, and of each other one behind the likeliest."""
@@ -79,8 +77,8 @@ class Controller:
             weight = np.full(chosen.shape, advantage * len(self.options), "float32")
             self.policy.train_on_batch(self._inputs(chosen), chosen, sample_weight=weight)
 
-    def _draw(self, generator: np.random.Generator, count: int) -> list[Point]:
-        chosen = np.zeros((count, len(self.options)), "int32")
+    def _draw(self, generator: np.random.Generator) -> list[Point]:
+        chosen = np.zeros((BATCH, len(self.options)), "int32")
         for step, options in enumerate(self.options):
             logits = self.policy.predict_on_batch(self._inputs(chosen))[:, step, : len(options)]
             noise = generator.gumbel(size=logits.shape)  # the largest of logits and such noise is a draw by softmax

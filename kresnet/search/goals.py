@@ -45,6 +45,11 @@ class Goal:
         """The names of the costs that count, in the order of `COSTS`."""
         return tuple(name for name in COSTS if name in self.targets or name in self.limits)
 
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The names of the costs against which the accuracy is drawn: those that count, or else the multiply-adds."""
+        return self.costs or ("macs",)
+
     def reward(self, accuracy: float, costs: Mapping[str, float]) -> float:
         """Returns the accuracy times (cost / target) ** w for each target."""
         below, above = self.exponents

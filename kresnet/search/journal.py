@@ -94,9 +94,9 @@ class Journal:
                 **{name: (begun.get(name), settings.get(name)) for name in names},
             )
 
-    def trials(self) -> list[Trial]:
-        """Returns all trials that ended or run, by their number; not those that a killed process left."""
-        return [self._read(trial) for trial in self._stored("COMPLETE", "RUNNING")]
+    def trials(self, waiting: bool = False) -> list[Trial]:
+        """Returns all trials that ended or run, or wait too, by their number; not those that a killed process left."""
+        return [self._read(trial) for trial in self._stored("COMPLETE", "RUNNING", *["WAITING"] * waiting)]
 
     def finished(self) -> list[Trial]:
         """Returns the trials that ended, in that order."""
@@ -115,7 +115,10 @@ class Journal:
         """Puts back what dead processes were at, to be tried by the next that asks, and returns how many those are."""
         import optuna
 
-        dead = [trial for trial in self._stored("RUNNING") if not lives(trial.user_attrs.get("worker"))]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            optuna.storages.fail_stale_trials(self.study)
+        dead = [trial for trial in self._stored("RUNNING") if not lives(trial.user_attrs.get("process"))]
         for trial in dead:
             with contextlib.suppress(RuntimeError, optuna.exceptions.UpdateFinishedTrialError):  # another was faster
                 self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
@@ -162,8 +165,9 @@ class Journal:
         return not over
 
     def _again(self, trial: Any) -> None:
-        if set(trial.params) == set(self.study.user_attrs["settings"]["choices"]):  # else it had not begun
-            self.study.enqueue_trial(trial.params)
+        point = self._read(trial).point
+        if set(point) == set(self.study.user_attrs["settings"]["choices"]):  # else it had not begun
+            self.study.enqueue_trial(point)
 
     def _opened(self, storage: Any) -> Any:
         """Returns a storage in which processes give signs of life, and what those of other machines leave goes back."""
@@ -196,7 +200,8 @@ class Journal:
         accuracy = max(accuracies.values()) if ended else None
         return Trial(
             number=trial.number,
-            point=dict(trial.params),
+            # What is tried again is chosen as a whole from the start.
+            point=dict(trial.system_attrs.get("fixed_params", trial.params)),
             costs=costs,
             accuracies=accuracies,
             accuracy=accuracy,
@@ -211,20 +216,34 @@ class _Over(Exception):
     """The search has its trials already."""
 
 
-def worker() -> str:
+def forget(storage: Any) -> None:
+    """Removes the search that a storage holds, if it holds one."""
+    import optuna
+
+    with contextlib.suppress(KeyError):
+        optuna.delete_study(study_name=STUDY, storage=storage)
+
+
+def process() -> str:
     """Returns what tells this process from others."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    return f"{_machine()}:{os.getpid()}"
 
 
-def lives(worker: str | None) -> bool:
+def lives(process: str | None) -> bool:
     """Tells whether the process that tries a network lives; of another machine, its signs of life tell it later."""
-    host, _, process = (worker or "").rpartition(":")
-    if host != socket.gethostname() or os.name != "posix":
+    machine, _, number = (process or "").rpartition(":")
+    if machine != _machine() or os.name != "posix":
         return True
     try:
-        os.kill(int(process), 0)
+        os.kill(int(number), 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
     return True
+
+
+def _machine() -> str:
+    """Returns a name that two machines do not share, though both may be called localhost, nor one before its reboot."""
+    booted = Path("/proc/sys/kernel/random/boot_id")
+    return f"{socket.gethostname()}/{booted.read_text().strip() if booted.exists() else ''}"

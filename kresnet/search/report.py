@@ -42,24 +42,21 @@ def shown(name: str, value: float) -> str:
     return form.format(value / unit)
 
 
-def write(
-    path: Path, space: Space, goal: Goal, axes: Sequence[str], trials: Sequence[Trial], settings: Mapping[str, Any]
-) -> None:
+def write(path: Path, space: Space, goal: Goal, trials: Sequence[Trial], settings: Mapping[str, Any]) -> None:
     """Writes the page.
 
     Args:
         path: of the file, which is written completely or not at all.
-        space, goal, settings: of the search.
-        axes: the costs that are drawn; the Pareto set is of them and the accuracy.
+        space, goal, settings: of the search. The goal's axes are drawn; the Pareto set is of them and the accuracy.
         trials: those that ended.
     """
     whole = [trial for trial in trials if trial.whole]
-    best = front(whole, axes)
+    best = front(whole, goal.axes)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGES), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.get_template("search.html").render(
-        panels=[_panel(name, trials, best) for name in axes] if trials else [],
+        panels=[_panel(name, trials, best) for name in goal.axes] if trials else [],
         front=best,
         best=max(whole, key=lambda trial: trial.reward) if whole else None,
         trials=sorted(trials, key=lambda trial: -trial.reward),

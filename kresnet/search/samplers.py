@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from kresnet.search.journal import Journal, worker
-from kresnet.search.space import DRAWS, Exhausted, Point, Space
+from kresnet.search.journal import Journal, Trial, process
+from kresnet.search.space import PATIENCE, Point, Space
 from kresnet.search.strategies import OWN, proposer
+
+WAIT = 0.1  # seconds between looks at whether others have chosen
 
 
 def sampler(name: str, space: Space, seed: int, allowed: Callable[[Point], bool], journal: Journal) -> Any:
@@ -32,26 +35,38 @@ def sampler(name: str, space: Space, seed: int, allowed: Callable[[Point], bool]
             }
 
         def before_trial(self, study: Any, trial: Any) -> None:
-            journal.storage.set_trial_user_attr(trial._trial_id, "worker", worker())
+            journal.storage.set_trial_user_attr(trial._trial_id, "process", process())
 
         def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
             return self.distributions
 
         def sample_relative(self, study: Any, trial: Any, search_space: Any) -> Point:
-            others = [other for other in journal.trials() if other.number != trial.number]
+            others = self._others(trial.number)
             tried = {self._text(other.point) for other in others}
 
             def new(point: Point) -> bool:
                 return self._text(point) not in tried and allowed(point)
 
-            # By how many were tried, in which those that a kill has cut short do not count.
+            # By how many were tried before, in which those that a kill has cut short do not count.
+            entropy = [seed, sum(other.number < trial.number for other in others)]
+            generator = np.random.default_rng(entropy)
             if self.propose is not None:
-                return self.propose(journal.finished(), np.random.default_rng([seed, len(others)]), new)
-            return self._from_optuna(self._inner(len(others)), study, trial, new)
+                return self.propose(journal.finished(), generator, new)
+            inner = self._inner(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+            return self._from_optuna(inner, study, trial, new) or space.sample(generator, new)
 
-        def _from_optuna(self, inner: Any, study: Any, trial: Any, new: Callable[[Point], bool]) -> Point:
+        def _others(self, number: int) -> list[Trial]:
+            """Returns the other trials, once those that began before have chosen: else two could choose alike."""
+            while True:
+                others = [other for other in journal.trials(waiting=True) if other.number != number]
+                if all(len(other.point) == len(space.labels) for other in others if other.number < number):
+                    return others
+                time.sleep(WAIT)
+                journal.recover()
+
+        def _from_optuna(self, inner: Any, study: Any, trial: Any, new: Callable[[Point], bool]) -> Point | None:
             own = inner.infer_relative_search_space(study, trial)
-            for _ in range(DRAWS):
+            for _ in range(PATIENCE):
                 drawn = inner.sample_relative(study, trial, own)
                 point = {
                     name: drawn[name] if name in drawn else inner.sample_independent(study, trial, name, distribution)
@@ -59,10 +74,9 @@ def sampler(name: str, space: Space, seed: int, allowed: Callable[[Point], bool]
                 }
                 if space.holds(point) and new(point):
                     return point
-            raise Exhausted(f"None of {DRAWS} networks that {name} drew is valid, allowed and new")
+            return None
 
-        def _inner(self, number: int) -> Any:
-            own_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        def _inner(self, own_seed: int) -> Any:
             if name == "tpe":
                 return optuna.samplers.TPESampler(seed=own_seed, constant_liar=True)
             return optuna.samplers.NSGAIISampler(population_size=20, seed=own_seed)

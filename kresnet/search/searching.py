@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,46 +13,20 @@ from typing import Any
 from kresnet import checks
 from kresnet.data import sources
 from kresnet.files import replacing
-from kresnet.inference.predictors import BEST
-from kresnet.models import registry
-from kresnet.progress import say
 from kresnet.search import report
-from kresnet.search.attempts import Attempt, Training, halving, nearest
+from kresnet.search.attempts import Attempt, Training
+from kresnet.search.budget import Budget, Clock
 from kresnet.search.costs import Meter
 from kresnet.search.goals import Goal, front
-from kresnet.search.journal import Journal, Trial, optuna_package
+from kresnet.search.journal import Journal, Trial, forget, optuna_package
 from kresnet.search.layer_times import LatencyTable
 from kresnet.search.samplers import sampler
-from kresnet.search.space import Exhausted, Point, Space
+from kresnet.search.space import Space
 from kresnet.search.strategies import STRATEGIES
+from kresnet.search.worker import FOUND, TRIALS, Worker, whole
 from kresnet.training import recipes
 
-SETTINGS, DATABASE, TABLE, TRIALS, FOUND = "search.json", "trials.db", "latency.json", "trials", "best"
-KEPT = 20  # of the youngest networks, those on the front besides: weights to inherit
-WAIT = 1.0  # seconds between looks at what other processes are at
-
-
-@dataclasses.dataclass(frozen=True)
-class Budget:
-    """How long to search.
-
-    Attributes:
-        trials: networks, of all processes together and those of before included. None: any number.
-        hours: of this call, which begins no network that it would hardly end. None: any time.
-
-    Raises:
-        ValueError: if both are None, or one is no positive number.
-    """
-
-    trials: int | None = None
-    hours: float | None = None
-
-    def __post_init__(self) -> None:
-        checks.require(self.trials is not None or self.hours is not None, "A budget has trials or hours", budget=self)
-        if self.trials is not None:
-            checks.integer("trials", self.trials)
-        if self.hours is not None:
-            checks.number("hours", self.hours, 1e-6, 1e6, "a positive number")
+SETTINGS, DATABASE, TABLE = "search.json", "trials.db", "latency.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +105,7 @@ def run(
         image_size: height and width in pixels. Default: the network's own.
         classes: for a function as `data`: of its networks.
         seed: of what is drawn; of trainings it is an option.
-        storage: a database URL. Default: a file of SQLite in `out`.
+        storage: a database URL, or one of Optuna's storages; each holds one search. Default: a file of SQLite in `out`.
         resume: whether to go on with the search in `out`, or to take part in it, or else to begin.
         overwrite: whether to remove the search in `out` first.
         verbose: whether to print a line for each network.
@@ -187,16 +160,18 @@ def run(
         "seed": seed,
         "options": json.loads(json.dumps(options, default=str)),
     }
-    _begin(folder, settings, resume, overwrite)
-    journal = Journal(
-        storage or f"sqlite:///{(folder / DATABASE).absolute()}", settings, goal, several=strategy == "nsga2"
-    )
-    search = _Search(space, score, goal, meter, journal, folder, settings, budget, verbose)
-    search.go(sampler(strategy, space, seed, meter.allows, journal))
-    return search.found()
+    storage = storage or f"sqlite:///{(folder / DATABASE).absolute()}"
+    _begin(folder, settings, storage, resume, overwrite)
+    journal = Journal(storage, settings, goal, several=strategy == "nsga2")
+    clock = Clock(budget, len(journal.finished()))
+    worker = Worker(space, score, goal, meter, journal, folder, settings, clock, verbose)
+    worker.go(sampler(strategy, space, seed, meter.allows, journal))
+    ended = sorted(journal.finished(), key=lambda trial: trial.number)
+    rows = whole(ended)
+    return Found(ended, front(rows, goal.axes), max(rows, key=lambda trial: trial.reward), folder)
 
 
-def _begin(folder: Path, settings: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
+def _begin(folder: Path, settings: Mapping[str, Any], storage: Any, resume: bool, overwrite: bool) -> None:
     holds = (folder / SETTINGS).exists()
     checks.require(
         resume or overwrite or not holds,
@@ -205,145 +180,13 @@ def _begin(folder: Path, settings: Mapping[str, Any], resume: bool, overwrite: b
         out=str(folder),
     )
     if holds and overwrite:
-        for name in (SETTINGS, DATABASE, report.FILE):
+        for name in (SETTINGS, report.FILE):
             (folder / name).unlink(missing_ok=True)
         for name in (TRIALS, FOUND):
             shutil.rmtree(folder / name, ignore_errors=True)
+    if overwrite:
+        forget(storage)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / SETTINGS).exists():
         with replacing(folder / SETTINGS) as temporary:
             temporary.write_text(json.dumps(settings, indent=1))
-
-
-@dataclasses.dataclass
-class _Search:
-    """A process's part in a search."""
-
-    space: Space
-    score: Callable[[Attempt], Any]
-    goal: Goal
-    meter: Meter
-    journal: Journal
-    folder: Path
-    settings: Mapping[str, Any]
-    budget: Budget
-    verbose: bool
-
-    def go(self, sampler: Any) -> None:
-        """Tries networks until the budget is spent, and what others are at has ended."""
-        self.start = time.monotonic()
-        while True:
-            self.journal.recover()
-            try:
-                went_on = not self._spent() and self.journal.attempt(self.budget.trials, sampler, self._try)
-            except Exhausted as error:
-                say(f"The search ends early: {error}")
-                went_on = False
-            if went_on:
-                self._tidy()
-            elif not self.journal.running() or self._late():
-                break
-            else:
-                time.sleep(WAIT)
-        checks.require(self._whole(), "No network was trained to the end within the budget", budget=self.budget)
-        self._tidy()
-
-    def found(self) -> Found:
-        """Returns the results so far."""
-        whole = self._whole()
-        best = max(whole, key=lambda trial: trial.reward)
-        ended = sorted(self.journal.finished(), key=lambda trial: trial.number)
-        return Found(ended, front(whole, self._axes()), best, self.folder)
-
-    def _axes(self) -> tuple[str, ...]:
-        return self.goal.costs or ("macs",)
-
-    def _whole(self) -> list[Trial]:
-        """Returns the trials that were trained to the end; if all were given up, those that got furthest."""
-        return [trial for trial in self.journal.finished() if trial.whole]
-
-    def _spent(self) -> bool:
-        trials = self.journal.trials()
-        if self.budget.trials is not None and len(trials) >= self.budget.trials and not self.journal.waiting():
-            return True
-        if self.budget.hours is None:
-            return False
-        durations = [trial.seconds for trial in trials if trial.seconds is not None]
-        usual = sum(durations) / len(durations) if durations else 0.0
-        return time.monotonic() - self.start + usual > 3600 * self.budget.hours
-
-    def _late(self) -> bool:
-        """Tells whether what others are at is not waited for."""
-        return self.budget.hours is not None and time.monotonic() - self.start > 3600 * self.budget.hours
-
-    def _folder(self, number: int) -> Path:
-        return self.folder / TRIALS / f"{number:04}"
-
-    def _try(self, trial: Any, point: Point) -> dict[str, Any]:
-        costs = dict(self.meter.costs(point))
-        ended = self.journal.finished()
-        parent = nearest(point, ended, self._folder) if self.settings["inherit"] else None
-        rungs = halving(self.settings["epochs"], self.settings["reduction"], self.goal, costs, self.journal.finished)
-        attempt = Attempt(
-            trial.number, self.space, point, costs, self._folder(trial.number), parent, rungs, self.meter.arguments
-        )
-        self.score(attempt)
-        checks.require(attempt.accuracies, "`data` must call `go_on`", data=self.settings["data"])
-        if self.verbose:
-            self._tell(attempt, [*ended])
-        return {
-            "costs": costs,
-            "accuracies": {str(epoch): accuracy for epoch, accuracy in attempt.accuracies.items()},
-            "whole": attempt.whole,
-            "parent": None if parent is None else parent[0],
-        }
-
-    def _tell(self, attempt: Attempt, ended: list[Trial]) -> None:
-        accuracy = max(attempt.accuracies.values())
-        rewards = [trial.reward for trial in ended if trial.whole]
-        reward = self.goal.reward(accuracy, attempt.costs)
-        numbers = [f"{report.shown(name, attempt.costs[name])}" for name in self._axes()]
-        state = "" if attempt.whole else f", given up after {max(attempt.accuracies)} epochs"
-        best = max([*rewards, *([reward] if attempt.whole else [])], default=None)
-        parts = [f"accuracy {accuracy:.2%}{state}", *numbers, f"reward {reward:.4f}"]
-        parts.append(f"best {best:.4f}" if best is not None else "none trained to the end yet")
-        print(f"trial {attempt.number}: {', '.join(parts)}; {self._left(len(ended) + 1)}", flush=True)
-
-    def _left(self, ended: int) -> str:
-        elapsed = time.monotonic() - self.start
-        self.done = getattr(self, "done", 0) + 1
-        ways = []
-        if self.budget.trials is not None:
-            ways.append(max(0, self.budget.trials - ended) * elapsed / self.done)
-        if self.budget.hours is not None:
-            ways.append(max(0.0, 3600 * self.budget.hours - elapsed))
-        minutes = min(ways) / 60
-        return f"about {minutes:.0f} min left" if minutes >= 1 else f"about {60 * minutes:.0f} s left"
-
-    def _tidy(self) -> None:
-        """Writes the report and the best network, and removes networks that nothing needs any more."""
-        ended = self.journal.finished()
-        if whole := [trial for trial in ended if trial.whole]:
-            best = max(whole, key=lambda trial: trial.reward)
-            keep = {trial.number for trial in (*front(whole, self._axes()), *ended[-KEPT:], best)}
-            for trial in ended:
-                if trial.number not in keep:
-                    (self._folder(trial.number) / BEST).unlink(missing_ok=True)
-            self._keep(best)
-        report.write(self.folder / report.FILE, self.space, self.goal, self._axes(), ended, self.settings)
-
-    def _keep(self, best: Trial) -> None:
-        if self.space.base is None:
-            return
-        network = {"trial": best.number, "accuracy": best.accuracy, "costs": dict(best.costs)}
-        registry.write_description(
-            self.folder / FOUND,
-            self.settings["network"],
-            self.space.fields(best.point),
-            self.settings["image_size"],
-            {"search": network},
-        )
-        trained = self._folder(best.number) / BEST
-        if trained.exists():
-            with replacing(self.folder / FOUND / BEST) as temporary:
-                shutil.copyfile(trained, temporary)

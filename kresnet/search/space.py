@@ -20,6 +20,7 @@ from kresnet.models.scaling import make_divisible
 Point = dict[str, Any]  # by the name of a choice, the option's label: None, a truth value, a number or text
 Builder = Callable[..., keras.Model]
 DRAWS = 2000  # refused in a row, after which nothing is left to be drawn
+PATIENCE = 100  # refused in a row, after which a strategy that keeps choosing what was tried draws at random
 _PATH = re.compile(r"([a-z_]\w*)(?:\[(\d+)\](?:\.(\w+))?)?")
 
 

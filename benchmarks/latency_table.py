@@ -38,8 +38,8 @@ def main():
         )
     errors = np.abs(np.array(ratios) - 1)
     print(
-        f"{options.networks} networks of {options.space}, {options.quantize or 'float32'}: mean error {errors.mean():.1%}, "
-        f"largest {errors.max():.1%}, within 10 %: {(errors <= 0.1).sum()}"
+        f"{options.networks} networks of {options.space}, {options.quantize or 'float32'}: "
+        f"mean error {errors.mean():.1%}, largest {errors.max():.1%}, within 10 %: {(errors <= 0.1).sum()}"
     )
 
 

@@ -11,7 +11,7 @@ from keras import ops
 
 from kresnet.search.space import PATIENCE, Point, Space
 
-UNITS, RATE, DECAY, ENTROPY = 32, 0.02, 0.9, 0.01
+UNITS, RATE, DECAY, ENTROPY = 32, 0.02, 0.9, 0.05
 BATCH = 16  # networks that are written at a time
 _NEVER = -1e9  # logit of what is no option
 

@@ -122,7 +122,7 @@ class Journal:
         for trial in dead:
             with contextlib.suppress(RuntimeError, optuna.exceptions.UpdateFinishedTrialError):  # another was faster
                 self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-                self._again(trial)
+                self._again(_point(trial))
         return len(dead)
 
     def attempt(self, limit: int | None, sampler: Any, work: Callable[[Any, Point], Mapping[str, Any]]) -> bool:
@@ -150,7 +150,7 @@ class Journal:
             try:
                 found = work(trial, point)
             except BaseException:  # such as Ctrl-C: the next that asks tries it
-                self._again(trial)
+                self._again(point)
                 raise
             for name, value in found.items():
                 trial.set_user_attr(name, value)
@@ -164,8 +164,7 @@ class Journal:
             self.study.optimize(objective, n_trials=1, catch=(_Over,))
         return not over
 
-    def _again(self, trial: Any) -> None:
-        point = self._read(trial).point
+    def _again(self, point: Point) -> None:
         if set(point) == set(self.study.user_attrs["settings"]["choices"]):  # else it had not begun
             self.study.enqueue_trial(point)
 
@@ -185,7 +184,7 @@ class Journal:
                 engine_kwargs={"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {},
                 heartbeat_interval=BEAT,
                 grace_period=GRACE,
-                heartbeat_stale_trial_callback=lambda study, trial: self._again(trial),
+                heartbeat_stale_trial_callback=lambda study, trial: self._again(_point(trial)),
             )
 
     def _stored(self, *states: str) -> list[Any]:
@@ -200,8 +199,7 @@ class Journal:
         accuracy = max(accuracies.values()) if ended else None
         return Trial(
             number=trial.number,
-            # What is tried again is chosen as a whole from the start.
-            point=dict(trial.system_attrs.get("fixed_params", trial.params)),
+            point=_point(trial),
             costs=costs,
             accuracies=accuracies,
             accuracy=accuracy,
@@ -210,6 +208,11 @@ class Journal:
             parent=kept.get("parent"),
             seconds=trial.duration.total_seconds() if ended else None,
         )
+
+
+def _point(trial: Any) -> Point:
+    """Returns what was chosen; what is tried again is chosen as a whole from the start, and else one by one."""
+    return dict(trial.system_attrs.get("fixed_params", trial.params))
 
 
 class _Over(Exception):

@@ -22,8 +22,7 @@ from kresnet.graph.pieces import pieces
 from kresnet.inference.tflite_file import TFLiteFile
 from kresnet.models.mobile.mobilenet import MobileNetV2
 
-ROUNDS = 15
-_READING = 1e-3  # seconds of the processor that a reading takes at least
+ROUNDS = 31
 
 
 class LatencyTable:
@@ -32,7 +31,9 @@ class LatencyTable:
     Each layer, or block with its shortcut, is exported as a `.tflite` of its own and timed when it first occurs; a
     network of layers that are known is added up in milliseconds. Times are of the processor and not of the clock, which
     other programs' turns would lengthen, and in turn with one network that is always the same, so that what else
-    the machine does meanwhile, and how fast it is allowed to be, meets both.
+    the machine does meanwhile, and how fast it is allowed to be, meets both. That network also drives the layer's
+    weights out of the nearest cache, as the other layers do between two images; what the layer takes has just been
+    written. What it takes to enter any file is taken off.
 
     Args:
         path: a file that keeps the table. None: it is forgotten.
@@ -62,7 +63,7 @@ class LatencyTable:
     def unit(self) -> float:
         """Milliseconds that the network takes with which all are compared, at the machine's best."""
         if self._unit is None:
-            self._unit = 1e3 * min(_seconds(_yardstick(), 1) for _ in range(100))
+            self._unit = 1e3 * min(_seconds(_yardstick()) for _ in range(100))
         return self._unit
 
     def milliseconds(self, model: keras.Model) -> float:
@@ -70,7 +71,7 @@ class LatencyTable:
         found = [(_digest(piece.kind), piece) for piece in pieces(model)]
         new = {digest: piece for digest, piece in found if digest not in self._times}
         for digest, piece in new.items():
-            self._times[digest] = _yardsticks(self._converted(piece.model()))
+            self._times[digest] = max(0.0, _yardsticks(self._converted(piece.model())) - _entry())
         if new:
             self._write()
         return self.unit * sum(self._times[digest] for digest, _ in found)
@@ -140,25 +141,30 @@ def _yardstick() -> Any:
     return TFLiteFile(to_tflite(prepared(MobileNetV2(input_shape=(128, 128, 3))))).interpreter
 
 
+@functools.cache
+def _entry() -> float:
+    """Returns how many times as long as the yardstick a file takes that does next to nothing."""
+    image = keras.Input((1, 1, 1), batch_size=1)
+    return _yardsticks(to_tflite(keras.Model(image, keras.layers.ReLU()(image))))
+
+
 def _yardsticks(content: bytes) -> float:
     """Returns how many times as long as the yardstick a file takes."""
     file, yardstick = TFLiteFile(content).interpreter, _yardstick()
-    _seconds(file, 3)
-    one = max(1e-7, _seconds(file, 1))
-    runs = max(1, int(_READING / one))
-    ratios, before = [], _seconds(yardstick, 1)
+    taken = file.get_input_details()[0]
+    image = np.zeros(taken["shape"], taken["dtype"])
+    file.invoke()
+    ratios, before = [], _seconds(yardstick)
     for _ in range(ROUNDS):
-        if one < _READING:
-            file.invoke()  # within a network, what a layer takes was just written, and the yardstick has not run
-        taken, after = _seconds(file, runs), _seconds(yardstick, 1)
-        ratios.append(2 * taken / (before + after))
+        file.set_tensor(taken["index"], image)
+        own, after = _seconds(file), _seconds(yardstick)
+        ratios.append(2 * own / (before + after))
         before = after
     return statistics.median(ratios)
 
 
-def _seconds(interpreter: Any, runs: int) -> float:
+def _seconds(interpreter: Any) -> float:
     """Returns the seconds of the processor that a run takes."""
     start = time.thread_time()
-    for _ in range(runs):
-        interpreter.invoke()
-    return (time.thread_time() - start) / runs
+    interpreter.invoke()
+    return time.thread_time() - start

@@ -142,10 +142,10 @@ def run(
     timed = LatencyTable(folder / TABLE, quantize) if "latency_ms" in goal.costs else None
     meter = Meter(space, (size, size, channels), classes, goal, timed, latency)
     settings = {
-        "network": getattr(space.builder, "key", repr(space.network)),
+        "network": getattr(space.builder, "key", None) or _name(space.builder),
         "choices": {name: list(labels) for name, labels in space.labels.items()},
         "fixed": json.loads(json.dumps(dict(space.fixed), default=str)),
-        "data": str(data) if not callable(data) else getattr(data, "__name__", type(data).__name__),
+        "data": _name(data) if callable(data) else str(data),
         "strategy": strategy,
         "targets": dict(goal.targets),
         "limits": dict(goal.limits),
@@ -169,6 +169,11 @@ def run(
     ended = sorted(journal.finished(), key=lambda trial: trial.number)
     rows = whole(ended)
     return Found(ended, front(rows, goal.axes), max(rows, key=lambda trial: trial.reward), folder)
+
+
+def _name(function: Callable[..., Any]) -> str:
+    """Returns a name that another process gives the same function."""
+    return getattr(function, "__qualname__", type(function).__qualname__)
 
 
 def _begin(folder: Path, settings: Mapping[str, Any], storage: Any, resume: bool, overwrite: bool) -> None:

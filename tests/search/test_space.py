@@ -85,7 +85,7 @@ def test_fields_that_are_set_together_and_a_condition():
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
-        ({"grups": (1, 2)}, r"ResNetSpec has no field 'grups'\. Did you mean 'groups'\?"),
+        ({"grups": (1, 2)}, r"ResNetSpec has no field 'grups'\. Did you mean 'groups' or 'group_width'\?"),
         ({"depths[4]": (1, 2)}, "There is no such place in the spec.*place='depths\\[4\\]'"),
         ({"depths[1].k": (1, 2)}, "There is no such place in the spec"),
         ({"groups": ()}, r"must have options for 'groups'. Received: options=\(\)"),
@@ -115,5 +115,5 @@ def test_a_description_is_a_key(tmp_path):
     assert found.kresnet_config["key"] == "mobilenetv2_100"
     assert found.kresnet_config["changes"]["stem_width"] == 8
     (tmp_path / "best" / "network.json").write_text('{"key": "mobilenetv2_100", "fields": {"tabel": []}}')
-    with pytest.raises(ValueError, match="network.json does not describe a network"):
+    with pytest.raises(ValueError, match=r"network\.json does not describe a network"):
         kresnet.create_model(str(tmp_path / "best"))

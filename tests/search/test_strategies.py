@@ -40,8 +40,8 @@ def test_random_learns_nothing():
 
 
 def test_evolution_finds_the_best_and_forgets_the_old():
-    rewards = searched(Evolution(SPACE), 150)
-    assert np.mean(rewards[:20]) < 0.4 < 0.6 < np.mean(rewards[-50:])
+    rewards = [searched(Evolution(SPACE), 100, seed) for seed in range(5)]
+    assert np.mean([row[:20] for row in rewards]) < 0.3 < 0.5 < np.mean([row[-30:] for row in rewards])
     # The parent is out of the youngest 20: an older one, however good, has no children.
     good = ended(0, dict.fromkeys(SPACE.choices, 3), 1.0)
     young = [ended(i, dict.fromkeys(SPACE.choices, 0), 0.1) for i in range(1, 21)]
@@ -57,11 +57,25 @@ def test_the_controller_learns_by_reinforce():
     before = controller.probabilities()
     assert all(share == pytest.approx(0.25, abs=0.05) for shares in before for share in shares)
     rewards = searched(controller, 100)
-    assert np.mean(rewards[:20]) < 0.4 < 0.5 < np.mean(rewards[-30:])
+    assert np.mean(rewards[:20]) < 0.35 < 0.4 < np.mean(rewards[-30:])
     likely = controller.probabilities()
-    assert sum(shares.argmax() == i % 4 for i, shares in enumerate(likely)) >= 4
-    # It knows what is in the journal, and nothing else: one that starts later knows the same.
-    assert controller.baseline == pytest.approx(rewards[-2], abs=0.6)
+    assert sum(shares.argmax() == i % 4 for i, shares in enumerate(likely)) >= 3, "by chance 1.5"
+
+
+def test_the_controller_knows_what_is_in_the_journal_and_nothing_else():
+    trials = [ended(i, SPACE.sample(np.random.default_rng(i)), i / 10) for i in range(6)]
+    early, late = Controller(SPACE, seed=0), Controller(SPACE, seed=0)
+    for count in (2, 4, 6):
+        point = early(trials[:count], np.random.default_rng(count), lambda point: True)
+    assert late(trials, np.random.default_rng(6), lambda point: True) == point
+    assert early.baseline == late.baseline
+
+
+def test_the_controller_draws_at_random_where_all_that_it_writes_was_tried():
+    space = Space(lambda **choices: None, {"a": tuple(range(4)), "b": tuple(range(64))})
+    only = {"a": 3, "b": 5}  # a policy that is not trained writes it once in 256
+    found = Controller(space, seed=0)([], np.random.default_rng(0), lambda point: point == only)
+    assert found == only
 
 
 CONTROLLER = """

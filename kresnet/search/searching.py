@@ -152,7 +152,7 @@ def run(
         "exponents": list(goal.exponents),
         "latency": latency,
         "quantize": quantize,
-        "recipe": recipes.name(recipes.get(recipe)),
+        "recipe": recipes.name(recipes.get(recipe)) or repr(recipe),
         "epochs": epochs,
         "reduction": reduction,
         "inherit": inherit,

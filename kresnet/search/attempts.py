@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from kresnet.data.loading import load
 from kresnet.inference.predictors import BEST
 from kresnet.search.goals import Goal
 from kresnet.search.journal import Trial
@@ -139,6 +140,17 @@ class Training:
 
     def __init__(self, data: str, recipe: Any, epochs: int, options: Mapping[str, Any]):
         self.data, self.recipe, self.epochs, self.options = data, recipe, epochs, dict(options)
+
+    def images(self, size: int, grey: bool) -> tuple[int, int]:
+        """Returns how many channels the images have, and how many classes they are of.
+
+        Args:
+            size: height and width in pixels.
+            grey: whether the networks want one channel, to which colours are brought.
+        """
+        own = {name: self.options[name] for name in ("data_dir", "split_seed") if name in self.options}
+        found = load(self.data, "train", size, batch_size=1, shuffle=False, grey=grey, **own)
+        return int(found.element_spec[0].shape[-1]), len(found.class_names)
 
     def __call__(self, attempt: Attempt) -> None:
         network, size = attempt.space.builder, attempt.arguments["input_shape"][0]

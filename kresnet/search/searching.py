@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from kresnet import checks
-from kresnet.data import sources
 from kresnet.files import replacing
 from kresnet.search import report
 from kresnet.search.attempts import Attempt, Training
@@ -129,15 +128,13 @@ def run(
     checks.require(not (resume and overwrite), "Only one can be True", resume=resume, overwrite=overwrite)
     budget = budget if isinstance(budget, Budget) else Budget(trials=budget)
     goal = Goal(dict(targets or {}), tuple(exponents), dict(limits or {}))
-    score, classes, channels = data, classes, 3
+    size, channels, score = image_size or getattr(space.builder, "input_size", 224), 3, data
     if not callable(data):
         checks.require(space.base is not None, "Training needs a network of the registry", network=space.network)
         score = Training(str(data), recipes.get(recipe), epochs, options)
-        classes = len(sources.find(str(data), "train", seed=options.get("split_seed", 0)).class_names)
-        channels = len(space.base.mean)
+        channels, classes = score.images(size, grey=len(space.base.mean) == 1)
     else:
         checks.require(not options, "`data` that is a function takes no options of training", **options)
-    size = image_size or getattr(space.builder, "input_size", 224)
     folder = Path(out)
     timed = LatencyTable(folder / TABLE, quantize) if "latency_ms" in goal.costs else None
     meter = Meter(space, (size, size, channels), classes, goal, timed, latency)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import math
@@ -31,7 +32,7 @@ class Attempt:
         costs: what it costs, by name.
         folder: for what is kept of it.
         parent: the file of a trained network to inherit weights from, and the number of its trial; None.
-        go_on: called with the epochs that are over and the accuracy behind them; tells whether to train on.
+        rungs: asked by `go_on`, with the epochs that are over and the best accuracy so far, whether to train on.
         arguments: further ones of `build`: "input_shape" and "classes".
         accuracies: what `go_on` was told.
         whole: whether `go_on` never said no.
@@ -117,7 +118,8 @@ class Inherit(keras.callbacks.Callback):
         self.path = path
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        grow(keras.models.load_model(self.path, compile=False), self.model)
+        with contextlib.suppress(ValueError):  # no layer in common: it begins at random
+            grow(keras.models.load_model(self.path, compile=False), self.model)
 
 
 class _Rungs(keras.callbacks.Callback):
@@ -163,7 +165,7 @@ class Training:
                 self.data,
                 self.recipe,
                 out=attempt.folder,
-                model_fields=attempt.space.fields(attempt.point),
+                model_fields=attempt.space.changes(attempt.point),
                 image_size=size,
                 epochs=self.epochs,
                 callbacks=callbacks,

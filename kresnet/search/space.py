@@ -129,6 +129,15 @@ class Space:
         fields = self.fields(point)
         return None if self.base is None else dataclasses.replace(self.base, **fields)
 
+    def changes(self, point: Point) -> dict[str, Any]:
+        """Returns the fields in which the network at a point differs from the published one of its key.
+
+        They are more than `fields` where the space's own network is a change already, such as a search's `best`.
+        """
+        own, published = self.spec(point), registry.get_builder(self.builder.key).spec
+        names = [field.name for field in dataclasses.fields(own)]
+        return {name: getattr(own, name) for name in names if getattr(own, name) != getattr(published, name)}
+
     def holds(self, point: Point) -> bool:
         """Tells whether a point makes sense."""
         try:

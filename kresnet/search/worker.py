@@ -117,7 +117,7 @@ class Worker:
         registry.write_description(
             self.folder / FOUND,
             self.settings["network"],
-            self.space.fields(best.point),
+            self.space.changes(best.point),
             self.settings["image_size"],
             {"search": {"trial": best.number, "accuracy": best.accuracy, "costs": dict(best.costs)}},
         )

@@ -114,6 +114,10 @@ def test_a_description_is_a_key(tmp_path):
     assert found.to_json() == space.build(point, classes=3, input_shape=(16, 16, 3)).to_json()
     assert found.kresnet_config["key"] == "mobilenetv2_100"
     assert found.kresnet_config["changes"]["stem_width"] == 8
+    # What was found is where the next search begins.
+    again = search.Space(str(tmp_path / "best"), {"head_width": (16, 24)})
+    changes = again.changes({"head_width": 16})
+    assert (changes["stem_width"], changes["head_width"], len(changes["table"])) == (8, 16, 2)
     (tmp_path / "best" / "network.json").write_text('{"key": "mobilenetv2_100", "fields": {"tabel": []}}')
     with pytest.raises(ValueError, match=r"network\.json does not describe a network"):
         kresnet.create_model(str(tmp_path / "best"))

@@ -47,13 +47,15 @@ class Worker:
         Raises:
             ValueError: if no network was trained to the end.
         """
+        exhausted = False
         while True:
             self.journal.recover()
-            went_on = False
+            went_on, waiting = False, self.journal.waiting()
             try:
-                if not self.clock.spent(self.journal.trials(), self.journal.waiting()):
+                if (waiting or not exhausted) and not self.clock.spent(self.journal.trials(), waiting):
                     went_on = self.journal.attempt(self.clock.budget.trials, sampler, self._try)
             except Exhausted as error:
+                exhausted = True
                 say(f"The search ends early: {error}")
             if went_on:
                 self._tidy(self.journal.finished())

@@ -40,7 +40,7 @@ table: .venv/test  ## Write the README's table of networks anew.
 	PYTHONPATH=tests:tools $(BIN)/python tools/network_tables.py
 
 .venv/examples: EXTRAS = examples
-.venv/test: EXTRAS = augment,datasets,examples,hub,jax,onnx,test
+.venv/test: EXTRAS = augment,datasets,examples,hub,jax,onnx,search,test
 .venv/lint: EXTRAS = lint
 .venv/%: setup.cfg
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -38,6 +38,7 @@ NAMES = {
     "reparameterize": "kresnet.graph.branches:reparameterize",
     "save_weights": "kresnet.models.saving:save_weights",
     "scaling": "kresnet.search.scaling",
+    "search": "kresnet.search",
     "train": "kresnet.training.train:train",
     "with_auxiliary_losses": "kresnet.training.auxiliary:with_auxiliary_losses",
 }

@@ -8,6 +8,7 @@ import keras
 from kresnet import data as data
 from kresnet import deploy as deploy
 from kresnet import layers as layers
+from kresnet import search as search
 from kresnet import weights as weights
 from kresnet.deploy.export import export as export
 from kresnet.deploy.quantize import quantize_aware as quantize_aware

@@ -112,6 +112,27 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
+def search(options: argparse.Namespace) -> int:
+    from kresnet import checks
+    from kresnet.search.goals import COSTS
+    from kresnet.search.searching import Budget, run
+    from kresnet.search.space import SPACES
+
+    given = {name: value for name, value in vars(options).items() if name != "run"}
+    checks.choice("space", given["space"], SPACES)
+    network = [given.pop("network")] if "network" in given else []
+    space = SPACES[given.pop("space")](*network, **_fields(given.pop("fields")))
+    bounds = {name: given.pop(name) for name in COSTS if name in given}
+    bounds = {"targets" if given.pop("soft") else "limits": bounds}
+    budget = Budget(given.pop("trials", None), given.pop("hours", None))
+    found = run(space, given.pop("data"), budget, **bounds, **given)
+    print(
+        f"{options.out}/ holds best/ (network {found.best.number}, accuracy {found.best.accuracy:.2%}), report.html, "
+        f"trials.db; kresnet train {options.out}/best trains it"
+    )
+    return 0
+
+
 def _fields(settings: Sequence[str]) -> dict[str, Any]:
     """Reads FIELD=VALUE."""
     fields = {}

@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--csv", metavar="FILE", help="write the numbers to a CSV file as well")
     command.set_defaults(run=actions.compare)
     _train_arguments(commands)
+    _search_arguments(commands)
     command = commands.add_parser("evaluate", help="measure accuracy", description="Measure top-1, top-5 and loss.")
     command.add_argument(
         "model", nargs="+", help="a run, .keras, .tflite, .onnx or SavedModel; several are an ensemble"
@@ -127,7 +128,7 @@ def _train_arguments(commands: argparse._SubParsersAction) -> None:
         description="Train a network by a paper's recipe.",
         argument_default=argparse.SUPPRESS,
     )
-    command.add_argument("model", nargs="?", metavar="KEY", help="one of `kresnet list`")
+    command.add_argument("model", nargs="?", metavar="KEY", help="one of `kresnet list`, or a search's `best`")
     command.add_argument("--data", metavar="SOURCE", help="a folder, tfds:NAME, or digits")
     command.add_argument("--recipe", help="such as bag-of-tricks (default: quick)")
     command.add_argument("--out", required=True, metavar="DIR", help="the run's folder")
@@ -166,6 +167,50 @@ def _train_arguments(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--processes", type=int, metavar="N", help="how many there are")
     command.add_argument("--process-id", type=int, metavar="I", help="the number of this one, from 0")
     command.set_defaults(run=actions.train)
+
+
+def _search_arguments(commands: argparse._SubParsersAction) -> None:
+    # What is not given is left to `search.run`.
+    command = commands.add_parser(
+        "search",
+        help="search for a network",
+        description="Search for the network with the most accuracy within a phone's budget.",
+        argument_default=argparse.SUPPRESS,
+    )
+    command.add_argument("--space", required=True, help="mobile or residual")
+    command.add_argument("--network", metavar="KEY", help="whose stages are changed (default: the space's)")
+    command.add_argument(
+        "--model", nargs="+", default=[], dest="fields", metavar="FIELD=VALUE", help="fields that all networks have"
+    )
+    command.add_argument("--data", required=True, metavar="SOURCE", help="a folder, tfds:NAME, or digits")
+    command.add_argument("--out", required=True, metavar="DIR", help="the search's folder")
+    command.add_argument("--hours", type=float, help="how long to search")
+    command.add_argument("--trials", type=int, metavar="N", help="how many networks to try, of all processes together")
+    command.add_argument("--strategy", help="evolution (default), controller, random, tpe or nsga2")
+    command.add_argument("--latency-ms", type=float, help="most milliseconds for an image, as a .tflite on one thread")
+    for name, what in (("macs", "multiply-adds"), ("parameters", "parameters"), ("peak-bytes", "bytes of activations")):
+        command.add_argument(f"--{name}", type=float, metavar="N", help=f"most {what}")
+    command.add_argument(
+        "--soft", action="store_true", default=False, help="these are targets of the reward, which may be exceeded"
+    )
+    command.add_argument("--quantize", help="of the file that is timed: int8 (default: float32)")
+    command.add_argument(
+        "--latency", metavar="HOW", help="table (default): by layers; file: of each network as a whole"
+    )
+    command.add_argument("--recipe", help="such as bag-of-tricks (default: quick)")
+    for name, kind in (("epochs", int), ("batch-size", int), ("learning-rate", float), ("image-size", int)):
+        command.add_argument(f"--{name}", type=kind, help="of a network's training")
+    command.add_argument(
+        "--reduction", type=int, metavar="N", help="one in N networks trains on, rung by rung (default: 3)"
+    )
+    command.add_argument("--no-inherit", dest="inherit", action="store_false", help="weights begin at random")
+    command.add_argument("--no-flip", dest="flip", action="store_false", help="images are not mirrored")
+    command.add_argument("--seed", type=int, help="of what is drawn (default: 0)")
+    command.add_argument("--split-seed", type=int, help="of what is held out (default: 0)")
+    command.add_argument("--storage", metavar="URL", help="of a database that several machines share (default: a file)")
+    command.add_argument("--resume", action="store_true", help="go on with the search in --out, or take part in it")
+    command.add_argument("--overwrite", action="store_true", help="remove the search in --out first")
+    command.set_defaults(run=actions.search)
 
 
 def _export_arguments(commands: argparse._SubParsersAction) -> None:

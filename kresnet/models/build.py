@@ -143,6 +143,7 @@ class Published:
         size: height and width in pixels of the images that it was published for.
         classes: classes that it was published for.
         alpha_is_width: whether `alpha` without `phi` is the width multiplier, as MobileNet's papers call it.
+        origin: the published spec, where `spec` is a network that differs from it. None: they are the same.
     """
 
     name: str
@@ -153,6 +154,7 @@ class Published:
     size: int = 224
     classes: int = 1000
     alpha_is_width: bool = False
+    origin: Spec | None = None
 
     def changed(self, fields: Mapping[str, Any], phi: float | None, coefficients: Mapping[str, float]) -> Any:
         """Returns the spec with other fields and scaled, and the size of its images in pixels."""
@@ -177,7 +179,7 @@ class Published:
 
     def told(self, spec: Spec) -> dict[str, Any]:
         """Returns what a network of that spec tells of itself."""
-        own, published = dataclasses.asdict(spec), dataclasses.asdict(self.spec)
+        own, published = dataclasses.asdict(spec), dataclasses.asdict(self.origin or self.spec)
         changes = {name: value for name, value in own.items() if value != published[name]}
         return {"key": self.key, "builder": self.name, "paper": self.paper or None, "changes": changes}
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import importlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
 
 from kresnet import checks
+from kresnet.files import replacing
 from kresnet.models import architectures, catalogue
 from kresnet.models.build import Builder, Published, make_builder
 from kresnet.models.family import Family, Spec
@@ -29,6 +35,9 @@ FAMILIES = (
     "kresnet.models.mobile.efficientnet",
     "kresnet.models.mobile.efficientnetv2",
 )
+
+# What a folder holds that is a key: the network as its difference from a published one.
+DESCRIPTION = "network.json"
 
 _builders: dict[str, Builder] = {}
 
@@ -63,8 +72,8 @@ def create_model(key: str, *args: Any, **kwargs: Any) -> keras.Model:
 
     Args:
         key: one of `list_models()`, such as "resnet50"; timm's name of an architecture that has no builder here, such
-            as "ecaresnet50d"; or "hf://" and a repository of Hugging Face's hub, such as "hf://timm/resnet50.a1_in1k",
-            for its network with its weights.
+            as "ecaresnet50d"; a folder with `network.json`, such as a search's `best`; or "hf://" and a repository of
+            Hugging Face's hub, such as "hf://timm/resnet50.a1_in1k", for its network with its weights.
         *args, **kwargs: the builder's own, such as `classes=10`.
 
     Raises:
@@ -83,12 +92,14 @@ def create_model(key: str, *args: Any, **kwargs: Any) -> keras.Model:
 
 
 def get_builder(key: str) -> Builder:
-    """Returns the builder of a registry key, or of timm's name of an architecture.
+    """Returns the builder of a registry key, of timm's name of an architecture, or of a folder with `network.json`.
 
     Raises:
-        ValueError: if there is no such key; it names the closest ones.
+        ValueError: if there is no such key; it names the closest ones. Or if the description is damaged.
     """
     _import_families()
+    if isinstance(key, str | os.PathLike) and key not in _builders and (Path(key) / DESCRIPTION).is_file():
+        return _described(Path(key) / DESCRIPTION)
     if isinstance(key, str) and key not in _builders and (spec := architectures.known().get(key)):
         found = next(builder.family for builder in _builders.values() if type(builder.spec) is type(spec))
         return make_builder(Published(key, found, spec, "", key))
@@ -96,6 +107,40 @@ def get_builder(key: str) -> Builder:
         hint = checks.closest(key, {**_builders, **architectures.known()})
         raise ValueError(f"There is no network of that name; `list_models()` gives all.{hint} Received: key={key!r}")
     return _builders[key]
+
+
+def write_description(
+    folder: str | os.PathLike, key: str, fields: Mapping[str, Any], size: int, about: Mapping[str, Any] | None = None
+) -> None:
+    """Writes `network.json` into a folder, which is a key of `get_builder` then.
+
+    Args:
+        folder: where to; it is made if it is not there.
+        key: the published network that it differs from.
+        fields: of the spec, in which it does.
+        size: height and width in pixels of its images.
+        about: what else the file is to tell.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"key": key, "fields": dict(fields), "image_size": size, **(about or {})}, indent=1)
+    with replacing(folder / DESCRIPTION) as temporary:
+        temporary.write_text(text + "\n")
+
+
+def _described(path: Path) -> Builder:
+    """Returns the builder of a network whose description is in a file."""
+    try:
+        held = json.loads(path.read_text())
+        key, fields, size = str(held["key"]), dict(held["fields"]), held["image_size"]
+        origin = get_builder(key)
+        spec = dataclasses.replace(origin.spec, **fields)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} does not describe a network: {error}. Received: key={str(path.parent)!r}") from None
+    size = checks.integer("image_size", size)
+    return make_builder(
+        Published(origin.__name__, origin.family, spec, origin.paper or "", key, size, origin=origin.spec)
+    )
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:

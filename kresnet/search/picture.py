@@ -118,8 +118,8 @@ def panels(rows: Sequence[Any], families: Sequence[str]) -> list[Panel]:
 def _panel(
     name: str, title: str, unit: str, rows: Sequence[Any], costs: Sequence[float], families: Sequence[str]
 ) -> Panel:
-    x, x_ticks = _logarithmic(costs)
-    y, y_ticks = _linear([row.top1 for row in rows])
+    x, x_ticks = logarithmic(costs)
+    y, y_ticks = linear([row.top1 for row in rows])
     largest = max(row.parameters for row in rows)
     radii = [RADIUS * math.sqrt(row.parameters / largest) for row in rows]
     points = [
@@ -138,7 +138,7 @@ def _names(rows: Sequence[Any]) -> list[str]:
     return [row.key if times[row.key] == 1 else f"{row.key}.{row.weights}" for row in rows]
 
 
-def _logarithmic(values: Sequence[float]) -> tuple[Callable[[float], float], list[Tick]]:
+def logarithmic(values: Sequence[float]) -> tuple[Callable[[float], float], list[Tick]]:
     """Returns an axis for positive numbers: where one is, and ticks of 1, 2 and 5."""
     low, high = math.log10(min(values)), math.log10(max(values))
     wider = max(_ROOM * (high - low), (0.8 - (high - low)) / 2)  # of 0.8 two ticks are in it at least
@@ -156,7 +156,7 @@ def _steps(low: float, high: float) -> list[float]:
     return [value for value in every if low <= math.log10(value) <= high]
 
 
-def _linear(values: Sequence[float]) -> tuple[Callable[[float], float], list[Tick]]:
+def linear(values: Sequence[float]) -> tuple[Callable[[float], float], list[Tick]]:
     """Returns an axis for numbers: where one is, and ticks, eight at most."""
     low, high = min(values), max(values)
     wider = max(_ROOM * (high - low), (2 - (high - low)) / 2)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import functools
 import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from kresnet import checks
 from kresnet.deploy.export import export
 from kresnet.graph.cost import cost
 from kresnet.models.scaling import CompoundScaling
+from kresnet.search.goals import Goal
+from kresnet.search.space import Space
 
 __all__ = ["Candidate", "CompoundScaling", "grid_search", "largest"]
 
@@ -78,7 +80,7 @@ def grid_search(
     checks.number("budget", budget, 1.000001, 1000, "a number above 1 (and under 1000)")
     checks.number("step", step, 0.001, 10, "a number in [0.001, 10)")
     checks.number("tolerance", tolerance, 0, 1, "a fraction in [0, 1)")
-    grid = list(_grid(budget, step, tolerance))
+    grid = list(_grid(builder, budget, step, tolerance))
     checks.require(
         len(grid) > 0, "No coefficients are within the tolerance", budget=budget, step=step, tolerance=tolerance
     )
@@ -99,13 +101,18 @@ def grid_search(
     return sorted(scored.values(), key=lambda candidate: candidate.score, reverse=True)
 
 
-def _grid(budget: float, step: float, tolerance: float) -> Iterator[Point]:
+def _grid(builder: Callable[..., keras.Model], budget: float, step: float, tolerance: float) -> Iterator[Point]:
     """Yields the points (alpha, beta, gamma) of the grid that are within the tolerance."""
-    counts = [range(int((budget * (1 + tolerance)) ** (1 / power) / step) + 1) for power in (1, 2, 2)]
-    for steps in itertools.product(*counts):
-        alpha, beta, gamma = (round(1 + count * step, 6) for count in steps)
-        if abs(alpha * beta**2 * gamma**2 - budget) <= tolerance * budget + 1e-9:
-            yield alpha, beta, gamma
+
+    def within(point: Mapping[str, float]) -> bool:
+        alpha, beta, gamma = point.values()
+        return abs(alpha * beta**2 * gamma**2 - budget) <= tolerance * budget + 1e-9
+
+    counts = {"alpha": 1, "beta": 2, "gamma": 2}
+    counts = {name: int((budget * (1 + tolerance)) ** (1 / power) / step) + 1 for name, power in counts.items()}
+    choices = {name: [round(1 + i * step, 6) for i in range(count)] for name, count in counts.items()}
+    for point in Space(functools.partial(builder, phi=1), choices, valid=within).every():
+        yield tuple(point.values())
 
 
 def _read_journal(journal: str | os.PathLike | None) -> dict[Point, Candidate]:
@@ -151,14 +158,15 @@ def largest(
     limits = {name: limit for name, limit in limits.items() if limit is not None}
     checks.require(len(limits) > 0, "Give at least one limit", macs=macs, params=params, tflite_bytes=tflite_bytes)
 
+    counted = {name: limit for name, limit in (("macs", macs), ("parameters", params)) if limit is not None}
+    goal = Goal(limits=counted)
     # By the network's layers, which a hundredth of phi often leaves as they are: an export takes seconds.
     exported_bytes: dict[str, int] = {}
 
     def fits(hundredths: int) -> bool:
         model = builder(phi=hundredths / 100, **arguments)
         costs = cost(model)
-        sizes = {"macs": costs.macs, "params": costs.params}
-        if any(sizes[name] > limit for name, limit in limits.items() if name in sizes):
+        if not goal.allows({"macs": costs.macs, "parameters": costs.params}):
             return False
         if tflite_bytes is None:
             return True

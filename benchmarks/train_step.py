@@ -3,7 +3,8 @@
     python benchmarks/train_step.py [NETWORK ...] [--batch 16] [--size 128] [--rounds 15] [--precision float32]
 
 Their ResNet50 strides in the first 1x1 convolution, so ours with `stride_in="1x1"` does the same arithmetic, except for
-the biases that theirs has. Their MobileNetV2 and EfficientNetB0 pad as TensorFlow does, which is `padding="same"` here.
+the biases that theirs has. Their MobileNets and EfficientNets pad as TensorFlow does, which is `padding="same"` here.
+Their Inception-v3's averages do not count the padding, which is `count_padding=False`.
 Runs on any backend (KERAS_BACKEND) and device.
 """
 
@@ -25,7 +26,11 @@ def trainer(build, batch, size):
     return lambda: model.train_on_batch(images, labels)
 
 
-NETWORKS = {"ResNet50": {"stride_in": "1x1"}, "MobileNetV2": {"padding": "same"}, "EfficientNetB0": {"padding": "same"}}
+NETWORKS = {
+    "ResNet50": {"stride_in": "1x1"},
+    **{name: {"padding": "same"} for name in ("MobileNetV2", "MobileNetV3Large", "EfficientNetB0", "EfficientNetV2B0")},
+    **{"VGG16": {}, "DenseNet121": {}, "InceptionV3": {"count_padding": False}, "InceptionResNetV2": {}},
+}
 
 
 def main():

@@ -16,6 +16,7 @@ NAMES = {
     "MobileNet": "kresnet.models.mobile.mobilenet:MobileNetV1",  # as Keras's applications have it
     "ResNet": "kresnet.models.residual.networks:ResNet",
     "any_range": "kresnet.graph.ranges:any_range",
+    "compare": "kresnet.search.compare:compare",
     "cost": "kresnet.graph.cost:cost",
     "create_model": "kresnet.models.registry:create_model",
     "data": "kresnet.data",
@@ -34,6 +35,7 @@ NAMES = {
     "quantize_aware": "kresnet.deploy.quantize:quantize_aware",
     "recalibrate_batch_norm": "kresnet.training.transfer:recalibrate_batch_norm",
     "recipes": "kresnet.training.recipes",
+    "reparameterize": "kresnet.graph.branches:reparameterize",
     "save_weights": "kresnet.models.saving:save_weights",
     "scaling": "kresnet.search.scaling",
     "train": "kresnet.training.train:train",

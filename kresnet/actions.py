@@ -18,6 +18,7 @@ def list_networks(options: argparse.Namespace) -> int:
     from rich.table import Table
 
     from kresnet.models import catalogue
+    from kresnet.papers import cited
 
     if options.pretrained:
         columns, rows = _weights(options.pattern)
@@ -26,7 +27,7 @@ def list_networks(options: argparse.Namespace) -> int:
         rows = [
             (
                 *(row["key"], f"kresnet.{row['builder']}", f"{int(row['parameters']):,}"),
-                *(f"{int(row['macs']) / 1e9:.3f}", row["pixels"], f"arXiv:{row['paper']}"),
+                *(f"{int(row['macs']) / 1e9:.3f}", row["pixels"], cited(row["paper"])),
             )
             for row in catalogue.rows(options.pattern)
         ]
@@ -73,6 +74,20 @@ def cost(options: argparse.Namespace) -> int:
         found.to_csv(options.csv)
     Console(width=None if sys.stdout.isatty() else 160).print(found.table())
     print(found.summary())
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    if options.latency:
+        os.environ["KERAS_BACKEND"] = "tensorflow"  # which exports
+    from pathlib import Path
+
+    from kresnet.search.compare import compare, write_csv
+
+    rows = compare(options.patterns, options.out, weights=options.weights, latency=options.latency)
+    if options.csv:
+        write_csv(options.csv, rows)
+    print(f"{len(rows)} networks in {options.out} and {Path(options.out).with_suffix('.png')}")
     return 0
 
 
@@ -167,7 +182,7 @@ def export(options: argparse.Namespace) -> int:
         size = found.image_shape[0]
         if size is None:
             raise ValueError(f"`--data` is for networks of a fixed size. Received: input_shape={found.image_shape}")
-        wanted = preprocessing.wanted([found], size)
+        wanted = preprocessing.wanted([found], size) | {"grey": found.image_shape[2] == 1}
         if split_seed := held_out_by(options.model):
             wanted["split_seed"] = split_seed
         settings["verify"] = load(options.data, "validation", size, **wanted)

@@ -32,6 +32,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--dtype", default="float32", help="for the memory, such as bfloat16 (default: float32)")
     command.add_argument("--csv", metavar="FILE", help="write the table to a CSV file as well")
     command.set_defaults(run=actions.cost)
+    command = commands.add_parser(
+        "compare",
+        help="accuracy against cost, drawn",
+        description="Draw published accuracy against multiply-adds, circles by parameters.",
+    )
+    command.add_argument("patterns", nargs="+", metavar="PATTERN", help="keys, or patterns such as 'resnet*d'")
+    command.add_argument(
+        "--weights", default="imagenet", metavar="TAG", help="a tag, or a pattern of tags (default: the recommended)"
+    )
+    command.add_argument("--latency", action="store_true", help="export each network, and time it on this machine")
+    command.add_argument("--out", default="compare.html", metavar="FILE", help="(default: compare.html, compare.png)")
+    command.add_argument("--csv", metavar="FILE", help="write the numbers to a CSV file as well")
+    command.set_defaults(run=actions.compare)
     _train_arguments(commands)
     command = commands.add_parser("evaluate", help="measure accuracy", description="Measure top-1, top-5 and loss.")
     command.add_argument(

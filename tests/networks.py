@@ -1,28 +1,19 @@
 """Registered networks with fewer blocks and channels, for what is the same in each of them."""
 
-import contextlib
 import dataclasses
 
-import keras
 import pytest
-from keras.src.backend.common import global_state
 
 import kresnet
+from kresnet.graph.cost import without_weights  # noqa: F401 (tests have it from here)
+from kresnet.models.inception.modules import InceptionSpec
 
 # One of each kind, for the daily tests (`make quick`).
 DAILY = {
     *("vgg11_bn", "resnet18", "resnet20", "plainnet20", "resnet50d", "resnetv2_18", "resnext50_32x4d", "seresnet18"),
-    *("wrn_16_8", "mobilenetv1_100", "mobilenetv2_035", "efficientnet_b0", "efficientnet_lite0"),
+    *("wrn_16_8", "mobilenetv1_100", "mobilenetv2_035", "mobilenetv3_small_100"),
+    *("efficientnet_b0", "efficientnet_lite0", "lenet5"),
 }
-
-
-@contextlib.contextmanager
-def without_weights():
-    """Networks are built, but have no weights to compute with: drawing millions takes seconds."""
-    with keras.StatelessScope(initialize_variables=False):
-        yield
-    # Keras would draw them at the end of the next scope, wherever it opens one.
-    global_state.set_global_attribute("uninitialized_variables", [])
 
 
 def marked(keys, thorough=()):
@@ -49,13 +40,21 @@ def kind(key):
     builder = kresnet.get_builder(key)
     fields = dataclasses.asdict(builder.spec)
     # What layers there are does not depend on these, but whether there is dropout at all does.
-    for name in ("depths", "widths", "dense_widths", "depth_multiplier", "width_multiplier", "mean", "std"):
+    for name in ("depths", "modules", "widths", "dense_widths", "depth_multiplier", "width_multiplier", "mean", "std"):
         fields.pop(name, None)
     fields["head_dropout_rate"] = fields["head_dropout_rate"] > 0
+    if "rows" in fields:
+        fields["rows"] = frozenset((row.s > 1, row.g > 1, row.then, bool(row.maps)) for row in builder.spec.rows)
+        fields.pop("head_size")
     if "table" in fields:
-        fields["table"] = frozenset((row.t > 1, row.s, row.k, row.se > 0) for row in builder.spec.table)
+        fields["table"] = frozenset(map(row_kind, builder.spec.table))
     numbers = {name: value > 1 for name, value in fields.items() if type(value) in (int, float)}
     return builder.family.name, *(fields | numbers).values()
+
+
+def row_kind(row):
+    """Returns what rows of an inverted residual network's table share that differ in numbers only."""
+    return row.expansion(0) > 1, row.s, row.k, row.se > 0, row.fused, row.activation
 
 
 def cut_short(spec):
@@ -65,23 +64,33 @@ def cut_short(spec):
     if hasattr(spec, "table"):
         rows = {}
         for row in spec.table:
-            rows.setdefault((row.t > 1, row.s, row.k), row._replace(n=min(row.n, 2)))
+            rows.setdefault(row_kind(row), row._replace(n=min(row.n, 2)))
         return {"table": tuple(rows.values()), "depth_multiplier": 1.0, "width_multiplier": 0.25}
+    if isinstance(spec, InceptionSpec):
+        fields = {"width_multiplier": 0.25}
+        return fields | ({"depths": (2, 1, 2)} if hasattr(spec, "depths") else {"modules": spec.modules[:1] * 3})
     if hasattr(spec, "growth_rate"):
         return {"depths": tuple(min(depth, 2) for depth in spec.depths[:2]), "growth_rate": 8, "stem_width": 16}
-    if not hasattr(spec, "depths"):  # AlexNet
-        return {"widths": (8, 16, 16, 16, 16), "dense_widths": (64, 64)}
+    if hasattr(spec, "rows"):
+        rows = [row if row.maps else row._replace(c=min(row.c, 16 if i else 8)) for i, row in enumerate(spec.rows)]
+        return {"rows": tuple(rows), "dense_widths": tuple(min(width, 64) for width in spec.dense_widths)}
+    if hasattr(spec, "head_width"):  # ParNet, whose first, middle and last streams are joined in different ways
+        return {"depths": (1, 1, 1), "widths": (16, 32, 48), "head_width": 64}
     stages = len(spec.depths) if hasattr(spec, "dense_widths") else 2
     fields = {"depths": tuple(min(depth, 2) for depth in spec.depths[:stages])}
     fields["widths"] = tuple(16 * width // spec.widths[0] for width in spec.widths[:stages])
     if hasattr(spec, "dense_widths"):
         fields["dense_widths"] = tuple(width // 64 for width in spec.dense_widths)
-    elif spec.group_width:
+    elif getattr(spec, "group_width", None):
         fields["group_width"] = 4 if spec.groups > 1 else 32
+    elif hasattr(spec, "deployed") and spec.se_reduction:  # of RepVGG, whose squeezed layers would have one channel
+        fields["se_reduction"] = 2
     return fields
 
 
 def shallow(key, size, **arguments):
-    """Builds a network for images of size x size with all fields of its own spec but those that cut it short."""
+    """Builds a network for images of size x size, or what it takes at least, with all fields of its own spec but those
+    that cut it short."""
     builder = kresnet.get_builder(key)
-    return builder(input_shape=(size, size, 3), **cut_short(builder.spec) | arguments)
+    size = max(size, getattr(builder.spec, "smallest", 1))
+    return builder(input_shape=(size, size, len(builder.spec.mean)), **cut_short(builder.spec) | arguments)

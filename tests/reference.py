@@ -21,11 +21,19 @@ NETWORKS = {
     "timm:legacy_senet154:224": ("senet154", {}),
     "timm:legacy_seresnet50:224": ("seresnet50", {"stride_in": "1x1", "stem_pool": "ceil"}),
     "torchvision:mobilenet_v2:224": ("mobilenetv2_100", {}),
+    "torchvision:googlenet:224": ("googlenet", {"auxiliary": True}),
+    "torchvision:inception_v3:299": ("inception_v3", {"auxiliary": True}),
     "timm:tf_efficientnet_b0:224": ("efficientnet_b0", {"padding": "same", "epsilon": 1e-3}),
+    "torchvision:mobilenet_v3_large:65": ("mobilenetv3_large_100", {"epsilon": 1e-3}),
+    "torchvision:mobilenet_v3_small:65": ("mobilenetv3_small_100", {"epsilon": 1e-3}),
+    "torchvision:efficientnet_v2_s:65": ("efficientnetv2_s", {"epsilon": 1e-3}),
+    "timm:tf_efficientnetv2_b0:65": ("efficientnetv2_b0", {}),
+    "timm:tf_efficientnetv2_b3:65": ("efficientnetv2_b3", {}),
+    "timm:tf_mobilenetv3_large_minimal_100:65": ("tf_mobilenetv3_large_minimal_100", {}),
     "kuangliu:preact_resnet18:32": ("resnetv2_18", {"stem": "conv3"}),
 }
 for key in LOGITS:
-    if (name := key.split(":")[1]) in kresnet.list_models():
+    if key not in NETWORKS and (name := key.split(":")[1]) in kresnet.list_models():
         NETWORKS[key] = (name, {})
 
 

@@ -11,6 +11,7 @@ from rich.progress import track
 
 import kresnet
 from kresnet.models import catalogue
+from kresnet.papers import link
 
 ROOT = pathlib.Path(__file__).parent.parent
 README, PUBLISHED = ROOT / "README.md", ROOT / "tests" / "published.csv"
@@ -53,7 +54,7 @@ def table() -> str:
     head = ("`kresnet.`", "key", "parameters", "GMACs", "pixels", "paper", "checked against")
     lines = [f"| {' | '.join(head)} |", "|---|---|--:|--:|--:|---|---|"]
     for row in sorted(rows, key=lambda row: (row["paper"], int(row["parameters"]))):
-        paper = f"[{row['paper']}](https://arxiv.org/abs/{row['paper']})"
+        paper = f"[{row['paper']}]({link(row['paper'])})"
         numbers = f"{int(row['parameters']):,}", f"{int(row['macs']) / 1e9:.3f}", row["pixels"]
         cells = (row["builder"], row["key"], *numbers, paper, checked(row["key"], sources[row["key"]]["source"]))
         lines.append(f"| {' | '.join(cells)} |")

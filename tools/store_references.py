@@ -26,7 +26,10 @@ from timm.layers import BatchNormAct2d, create_conv2d  # noqa: E402
 from timm.models.resnetv2 import ResNetV2  # noqa: E402
 
 SIZE = 65  # odd all the way down: 65, 33, 17, 9, 5, 3
-TORCHVISION = ("resnext101_32x8d", "resnext101_64x4d", "wide_resnet101_2", "vgg13_bn", "vgg19")
+TORCHVISION = (
+    *("resnext101_32x8d", "resnext101_64x4d", "wide_resnet101_2", "vgg13_bn", "vgg19"),
+    *("mobilenet_v3_large", "mobilenet_v3_small", "efficientnet_v2_s"),
+)
 TIMM = (
     *("resnet26", "resnet101c", "resnet18d", "resnet34d", "resnet101d", "resnet152d"),
     *("resnetv2_18", "resnetv2_34", "resnetv2_101", "resnetv2_152", "resnext101_32x4d", "resnext50d_32x4d"),
@@ -34,6 +37,8 @@ TIMM = (
     *(f"efficientnet_b{i}" for i in range(2, 8)),
     *(f"efficientnet_lite{i}" for i in range(1, 5)),
     *("seresnet18", "seresnet34", "seresnet101", "seresnet152", "seresnet152d", "seresnext101_32x4d"),
+    *("mobilenetv3_large_100", "mobilenetv3_small_100", "tf_mobilenetv3_large_minimal_100"),
+    *("efficientnetv2_s", "tf_efficientnetv2_b0", "tf_efficientnetv2_b3"),
 )
 MODELS = {f"torchvision:{name}:{SIZE}": getattr(torchvision.models, name) for name in TORCHVISION}
 MODELS |= {f"timm:{name}:{SIZE}": functools.partial(timm.create_model, name) for name in TIMM}

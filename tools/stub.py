@@ -8,6 +8,7 @@ import sys
 
 import kresnet
 from kresnet.models import catalogue
+from kresnet.papers import cited
 
 FILE = pathlib.Path(kresnet.__file__).with_suffix(".pyi")
 
@@ -41,7 +42,7 @@ def text() -> str:
 def _network(name: str) -> str:
     builder = getattr(kresnet, name)
     kind = f"_{builder.family.spec.__name__}Builder"
-    return f'{name}: {kind}\n"""arXiv:{builder.paper}, for images of {builder.input_size} pixels."""'
+    return f'{name}: {kind}\n"""{cited(builder.paper)}, for images of {builder.input_size} pixels."""'
 
 
 def _is_builder(name: str) -> bool:

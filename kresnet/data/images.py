@@ -279,6 +279,11 @@ def resize(pixels: np.ndarray, size: int | tuple[int, int], channels: int = 3) -
     return np.rint(resized).astype("uint8")
 
 
+def grey(pixels: np.ndarray) -> np.ndarray:
+    """Returns an image's luminances, uint8 (height, width, 1), from uint8 (height, width, 1 or 3)."""
+    return resize(pixels, pixels.shape[:2], 1)
+
+
 def _interpolated(pixels: np.ndarray, size: int, axis: int) -> np.ndarray:
     """Resizes an axis: each new pixel lies between the centres of the two nearest old ones."""
     old = pixels.shape[axis]

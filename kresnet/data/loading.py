@@ -33,6 +33,7 @@ def load(
     split_seed: int = 0,
     crop_fraction: float | None = None,
     interpolation: str | None = None,
+    grey: bool = False,
     validation_split: float = 0.2,
     on_error: str = "raise",
     pixel_limit: int = images.PIXEL_LIMIT,
@@ -73,6 +74,7 @@ def load(
             nearest pixels, as in training, and large JPEGs are decoded at a reduced resolution. "bilinear" or
             "bicubic": whole images are resized by Pillow, which averages over all pixels, and cropped then, as timm's
             and torchvision's checkpoints want; slower on large images.
+        grey: whether RGB images become grey, one channel of the colours' luminances, as networks of one channel want.
         validation_split: fraction held out if the source has no splits, in (0, 1).
         on_error: what to do with an image that cannot be decoded: "raise" an error that names it, or "skip" it with
             a warning that names it, in the log "kresnet".
@@ -107,6 +109,7 @@ def load(
         checks.number("crop_fraction", crop_fraction, 0.01, 1.0001, "a fraction in (0, 1]")
     policy = augmentation.policy(augment, image_size, crop_fraction, checks.boolean("flip", flip), interpolation)
     found = sources.find(source, split, seed=split_seed, validation_split=validation_split, data_dir=data_dir)
+    checks.boolean("grey", grey)
     shuffle = split == "train" if shuffle is None else checks.boolean("shuffle", shuffle)
     drop_remainder = shuffle if drop_remainder is None else checks.boolean("drop_remainder", drop_remainder)
     whole, rest = divmod(found.count, batch_size)
@@ -124,7 +127,7 @@ def load(
     jumps = on_error == "raise" and not found.stream  # else only reading tells which image begins a batch
     order = Order(found.count, shuffle, repeats, seed, Share(shard[0] * share, share, batch_size, own), jumps)
     epochs, mixes = Epochs(), bool(mixup or cutmix)
-    reader = Reader(found, policy, image_size, pixel_limit)
+    reader = Reader(found, policy, image_size, pixel_limit, grey)
 
     def prepare(where: Any, draw: Any, record: Any, label: Any) -> tuple[Any, ...]:
         key = order.key(where[0], draw)

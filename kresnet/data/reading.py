@@ -19,10 +19,12 @@ class Reader:
         policy: the window to decode, or what becomes of a whole image.
         size: height and width of the result in pixels.
         pixel_limit: images of more pixels are refused.
+        grey: whether RGB becomes one channel of luminances.
     """
 
-    def __init__(self, source: sources.Source, policy: Policy, size: int, pixel_limit: int) -> None:
+    def __init__(self, source: sources.Source, policy: Policy, size: int, pixel_limit: int, grey: bool) -> None:
         self._source, self._policy, self._size, self._pixel_limit = source, policy, size, pixel_limit
+        self._grey = grey
         self._decode = graph_decoding.decoder(policy, size, pixel_limit, self._in_python)
         self._window = self._compiled_window()
 
@@ -62,7 +64,8 @@ class Reader:
 
         image = tf.ensure_shape(image, [None, None, channels])[None]
         # `tf.image.resize` calls the same, among other operations.
-        return tf.raw_ops.ResizeBilinear(images=image, size=[self._size] * 2, half_pixel_centers=True)[0]
+        image = tf.raw_ops.ResizeBilinear(images=image, size=[self._size] * 2, half_pixel_centers=True)[0]
+        return tf.image.rgb_to_grayscale(image) if self._grey and channels == 3 else image
 
     def _in_python(self, data: Any, key: Any) -> Any:
         import tensorflow as tf

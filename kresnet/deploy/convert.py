@@ -18,10 +18,10 @@ import numpy as np
 from keras import ops
 
 from kresnet.deploy.finishing import finished
-from kresnet.deploy.lowering import lower
+from kresnet.deploy.lowering import is_hard_swish_layer, lower
 from kresnet.deploy.metadata import Metadata
-from kresnet.deploy.quantize import is_quantize_aware
-from kresnet.graph.fold import fold_batch_norm
+from kresnet.deploy.quantize import is_quantize_aware, with_rounded_weights
+from kresnet.graph.branches import reparameterize
 from kresnet.graph.outputs import output_kind
 from kresnet.graph.rebuild import flattened
 from kresnet.graph.trace import all_layers, functional, is_functional
@@ -146,16 +146,19 @@ def prepared(model: keras.Model, integer: bool = False) -> keras.Model:
         integer: whether it is to be quantized to int8.
 
     Returns:
-        A copy with batch norms folded and written in XNNPACK's operators (`lower`), unless the model was made by
-        `quantize_aware`, which fixes the operators. A model that is not `is_rewritable` is returned as it is.
+        A copy that is `fused` and written in XNNPACK's operators (`lower`); of a model that was made by
+        `quantize_aware`, which fixes the operators, one with rounded weights. A model that is not `is_rewritable` is
+        returned as it is.
     """
-    folded = without_batch_norms(model)
-    return folded if folded is model or is_quantize_aware(model) else lower(folded, integer=integer)
+    merged = fused(model)
+    if merged is model:
+        return model
+    return with_rounded_weights(merged) if is_quantize_aware(model) else lower(merged, integer=integer)
 
 
-def without_batch_norms(model: keras.Model) -> keras.Model:
-    """Returns a copy with batch norms folded, or the model itself if it is not `is_rewritable`."""
-    return fold_batch_norm(one_graph(model)) if is_rewritable(model) else model
+def fused(model: keras.Model) -> keras.Model:
+    """Returns a copy with batch norms folded and convolutions side by side merged, the model if not `is_rewritable`."""
+    return reparameterize(model) if is_rewritable(model) else model
 
 
 def is_rewritable(model: keras.Model) -> bool:
@@ -224,11 +227,13 @@ def warn_if_slow(model: keras.Model, quantize: str | None, stacklevel: int = 2) 
             f'float32), since XNNPACK lacks them in that form: {_some(depthwise)}. "int8" and "float16" are fast.',
             stacklevel=stacklevel,
         )
-    hard = [layer.name for layer in layers if getattr(layer, "activation", None) is keras.activations.hard_silu]
+    hard = [layer for layer in layers if getattr(layer, "activation", None) is keras.activations.hard_silu]
+    if is_rewritable(model):
+        hard = [layer for layer in hard if not is_hard_swish_layer(layer)]
     if quantize == "int8" and hard:
         warnings.warn(
             "int8 hard-swish is slow (3.7 times the time of float32 for an EfficientNet-B0), since XNNPACK lacks it: "
-            f"{_some(hard)}. Swish and ReLU6 are not.",
+            f"{_some([layer.name for layer in hard])}. As a layer of its own in a functional model it is not.",
             stacklevel=stacklevel,
         )
 

@@ -35,10 +35,11 @@ def export(
 ) -> Path:
     """Writes a model for deployment, then runs what was written and compares it with the model.
 
-    Batch norms are folded first. What was measured goes, with a description, into a JSON file: `x.json` beside
-    `x.tflite`, `x.onnx.json` beside `x.onnx`, `description.json` inside a SavedModel. If anything fails, both paths are
-    left as they were before the call. A file also carries its description inside, by which kresnet reads it: it is
-    replaced in one step, and the JSON after it, which names its file by "sha256".
+    Batch norms are folded first, and convolutions side by side merged (`kresnet.reparameterize`). What was measured
+    goes, with a description, into a JSON file: `x.json` beside `x.tflite`, `x.onnx.json` beside `x.onnx`,
+    `description.json` inside a SavedModel. If anything fails, both paths are left as they were before the call. A file
+    also carries its description inside, by which kresnet reads it: it is replaced in one step, and the JSON after it,
+    which names its file by "sha256".
 
     Args:
         model: a functional model with one input and one output. Where Keras's backend is JAX or PyTorch, it goes out

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
+import numpy as np
+
 from kresnet import checks
 from kresnet.deploy import blame, convert, lint, proof, rounding
+from kresnet.deploy.quantize import quantize_aware
 from kresnet.deploy.task import Task
+from kresnet.graph.trace import all_layers
 from kresnet.inference import exported
 from kresnet.inference.tflite_file import TFLiteFile
+from kresnet.layers.response import LocalResponseNormalization
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,17 +54,31 @@ def choose(format: str | None, path: Path) -> str:
 
 
 def _write_tflite(task: Task, path: Path) -> None:
-    metadata = task.metadata
+    metadata, (model, calibration) = task.metadata, _calibrated(task)
     content = convert.to_tflite(
-        convert.prepared(task.model, integer=task.quantize == "int8"),
+        convert.prepared(model, integer=task.quantize == "int8"),
         quantize=task.quantize,
         io=task.io,
         batch_size=task.batch_size,
-        calibration=task.calibration_in_full,
+        calibration=calibration,
         metadata=metadata,
     )
     path.write_bytes(content)
     metadata.append_to(path, task.description)
+
+
+def _calibrated(task: Task) -> tuple[keras.Model, np.ndarray | None]:
+    """Returns the model, and the calibration images, or None if the model holds its own ranges.
+
+    The converter quantizes a logarithm too, which XNNPACK has in floats only. Of a network that holds its own ranges it
+    leaves in floats what has none.
+    """
+    calibration = task.calibration_in_full
+    normalized = any(isinstance(layer, LocalResponseNormalization) for layer in all_layers(task.model))
+    if normalized and task.quantize == "int8" and calibration is not None and convert.is_rewritable(task.model):
+        with contextlib.suppress(ValueError):  # a layer that it does not know: in parts, as `lint` says
+            return quantize_aware(convert.one_graph(task.model), calibration), None
+    return task.model, calibration
 
 
 def _open_tflite(task: Task, path: Path) -> TFLiteFile:
@@ -86,8 +107,8 @@ def _prove_tflite(task: Task, file: TFLiteFile) -> dict[str, Any]:
 
 
 def _served(task: Task) -> Any:
-    """Returns the model with folded batch norms, and with the input and output that an app sees."""
-    return convert.wrapped(convert.without_batch_norms(task.model), task.io, task.batch_size)
+    """Returns the model with fewer layers, and with the input and output that an app sees."""
+    return convert.wrapped(convert.fused(task.model), task.io, task.batch_size)
 
 
 def _write_saved_model(task: Task, path: Path) -> None:

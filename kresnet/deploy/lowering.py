@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from kresnet.graph.rebuild import rebuild
 from kresnet.graph.trace import Call, Trace, trace
@@ -23,8 +24,10 @@ def lower(model: keras.Model, integer: bool) -> keras.Model:
       file one rounding less. Its offset stays, since the zeros that pad the image come after it. It is written out for
       a whole row: added to one pixel at a time, XNNPACK would work on three numbers at a time.
     - An average pooling of single pixels, as in a parameter-free shortcut, becomes a depthwise convolution; so does, in
-      integers, every average pooling without padding. XNNPACK lacks both.
+      integers, every average pooling. XNNPACK lacks both. Where windows lack pixels at the edge, whose sums a constant
+      map corrects, the map's size must be known; else the pooling stays.
     - An adaptive average pooling becomes two products with constant matrices: Keras gathers, which XNNPACK lacks.
+    - In integers, a hard-swish layer becomes a sum and two products, since XNNPACK has it for float only.
 
     Args:
         model: a functional model; it stays as it is.
@@ -40,10 +43,15 @@ def lower(model: keras.Model, integer: bool) -> keras.Model:
         if isinstance(operation, keras.layers.Rescaling) and id(operation) in factors:
             return _shift(operation)
         if type(operation) is keras.layers.AdaptiveAveragePooling2D and _channels_last(operation):
-            return _adaptive(operation)
+            return adaptive(operation)
+        if integer and is_hard_swish_layer(operation):
+            return _hard_swish(operation)
         averages = type(operation) is keras.layers.AveragePooling2D and (integer or operation.pool_size == (1, 1))
         if averages and is_unpadded(graph.calls_of(operation)):
-            return _depthwise(operation)
+            return _depthwise(operation, operation.name)
+        sizes = {call.inputs[0].shape[1:3] for call in graph.calls_of(operation)} if averages else set()
+        if len(sizes) == 1 and None not in (size := sizes.pop()):
+            return _padded(operation, size)
         return in_float32(operation)
 
     copies, new = rebuild(model, copy)
@@ -53,6 +61,11 @@ def lower(model: keras.Model, integer: bool) -> keras.Model:
         kernel, *bias = copies[key].get_weights()
         copies[key].set_weights([kernel * np.reshape(factor, (-1, 1)).astype(kernel.dtype), *bias])
     return new
+
+
+def is_hard_swish_layer(operation: Any) -> bool:
+    """Tells whether an operation is a hard-swish by itself, and not a part of a convolution."""
+    return type(operation) is keras.layers.Activation and operation.activation is keras.activations.hard_silu
 
 
 def in_float32(operation: Any) -> Any:
@@ -105,6 +118,19 @@ def _shift(rescaling: keras.layers.Rescaling) -> Callable[..., Any]:
     return apply
 
 
+def _hard_swish(activation: keras.layers.Activation) -> Callable[..., Any]:
+    """Returns a function that computes hard-swish as x / 6 * relu6(x + 3).
+
+    The converter would find its own operator in x * relu6(x + 3) / 6, and in x * (relu6(x + 3) / 6).
+    """
+
+    def apply(x: Any, **_: Any) -> Any:
+        gate = ops.relu6(x + 3.0)
+        return keras.layers.Multiply(name=activation.name, dtype="float32")([x * (1 / 6), gate])
+
+    return apply
+
+
 def is_unpadded(calls: list[Call]) -> bool:
     """Tells whether all windows of an average pooling lie within the feature map, so that each has as many values."""
     pooling = calls[0].operation
@@ -117,7 +143,7 @@ def is_unpadded(calls: list[Call]) -> bool:
     )
 
 
-def _depthwise(pooling: keras.layers.AveragePooling2D) -> keras.layers.DepthwiseConv2D:
+def _depthwise(pooling: keras.layers.AveragePooling2D, name: str) -> keras.layers.DepthwiseConv2D:
     """Returns the convolution that averages each channel over the pooling's windows."""
     weight = keras.initializers.Constant(1 / (pooling.pool_size[0] * pooling.pool_size[1]))
     return keras.layers.DepthwiseConv2D(
@@ -125,12 +151,31 @@ def _depthwise(pooling: keras.layers.AveragePooling2D) -> keras.layers.Depthwise
         pooling.strides,
         use_bias=False,
         depthwise_initializer=weight,
-        name=pooling.name,
+        name=name,
         dtype="float32",
     )
 
 
-def _adaptive(pooling: keras.layers.AdaptiveAveragePooling2D) -> Callable[..., Any]:
+def _padded(pooling: keras.layers.AveragePooling2D, size: tuple[int, int]) -> Callable[..., Any]:
+    """Returns a function that averages windows of which some lie partly in the padding, which does not count."""
+    pads, counts = [], []
+    for pixels, window, stride in zip(size, pooling.pool_size, pooling.strides, strict=True):
+        windows = -(-pixels // stride)
+        missing = max(0, (windows - 1) * stride + window - pixels)
+        pads.append((missing // 2, missing - missing // 2))
+        starts = np.arange(windows) * stride - missing // 2
+        counts.append(np.minimum(starts + window, pixels) - np.maximum(starts, 0))
+    factor = pooling.pool_size[0] * pooling.pool_size[1] / np.multiply.outer(*counts)[..., None]
+
+    def apply(x: Any, **_: Any) -> Any:
+        x = keras.layers.ZeroPadding2D(pads, name=f"{pooling.name}_pad")(x)
+        x = _depthwise(pooling, f"{pooling.name}_mean")(x)
+        return keras.layers.Rescaling(factor.tolist(), name=pooling.name, dtype="float32")(x)
+
+    return apply
+
+
+def adaptive(pooling: keras.layers.AdaptiveAveragePooling2D) -> Callable[..., Any]:
     """Returns a function that averages the windows of all rows by one matrix, then those of all columns by another."""
 
     def averaged(x: Any, windows: int, name: str) -> Any:

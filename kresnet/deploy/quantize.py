@@ -12,13 +12,14 @@ from keras import ops
 
 from kresnet import checks
 from kresnet.data import samples
-from kresnet.deploy.lowering import is_unpadded
+from kresnet.deploy.lowering import adaptive, is_unpadded
 from kresnet.deploy.ranges import FUSED, LIMITS, SAME_RANGE, activation_of, fixed_limits, range_groups, source
-from kresnet.graph.fold import NORMS, fold_batch_norm
+from kresnet.graph.branches import reparameterize
+from kresnet.graph.fold import NORMS
 from kresnet.graph.inputs import input_range
 from kresnet.graph.memory import in_parts
 from kresnet.graph.ranges import RangeCheck
-from kresnet.graph.rebuild import duplicate, flattened, rebuild
+from kresnet.graph.rebuild import duplicate, rebuild
 from kresnet.graph.trace import all_layers, trace
 from kresnet.layers.fake_quantize import (
     FakeQuantize,
@@ -26,8 +27,10 @@ from kresnet.layers.fake_quantize import (
     QuantizedDense,
     QuantizedDepthwiseConv2D,
     observation,
+    round_weights,
 )
 from kresnet.layers.grouped import GroupedConv2D
+from kresnet.layers.response import LocalResponseNormalization
 from kresnet.progress import track
 
 
@@ -37,15 +40,17 @@ def quantize_aware(model: keras.Model, calibration: Any = None, *, momentum: flo
     - Weights of convolutions and dense layers are rounded by output channel to 255 steps symmetric about zero, as wide
       as the channel's largest weight. Gradients pass the rounding unchanged.
     - Activations are rounded to 256 steps of a range, wherever a `.tflite` has a tensor: after a convolution, dense
-      layer or sum together with the ReLU or ReLU6 that follows; after a product and a mean; and at the input. Each
-      tensor has its own range, but for the inputs and the output of a concatenation, which int8 computes at one scale:
-      they share the union of theirs. In a dense block that is one range for all its maps. Ranges are moving averages
-      of the smallest and largest values, updated in training only.
-    - Batch norms are folded first (`kresnet.deploy.fold_batch_norm`), and the folded weights train. Jacob et al. keep
-      them in training and round weights folded with each batch's statistics; Krishnamoorthi (section 3.2.2) finds that
-      their jitter costs accuracy, and freezes the statistics after a while. A trained network that is tuned for some
-      epochs can start there: what trains is then what is deployed, and nothing is left to be folded. Norms that do not
-      follow a convolution become 1x1 depthwise convolutions, as does the rescaling of pixels, which does not train.
+      layer or sum together with the ReLU or ReLU6 that follows; after a product and a mean; after a local response
+      normalization and an adaptive pooling, which compute in float32 themselves; and at the input. Each tensor has its
+      own range, but for the inputs and the output of a concatenation, which int8 computes at one scale: they share the
+      union of theirs. In a dense block that is one range for all its maps. Ranges are moving averages of the smallest
+      and largest values, updated in training only.
+    - Batch norms are folded first, and convolutions side by side merged (`kresnet.reparameterize`); what comes of it
+      trains. Jacob et al. keep norms in training and round weights folded with each batch's statistics; Krishnamoorthi
+      (section 3.2.2) finds that their jitter costs accuracy, and freezes the statistics after a while. A trained
+      network that is tuned for some epochs can start there: what trains is then what is deployed, and nothing is left
+      to be folded. Norms that do not follow a convolution become 1x1 depthwise convolutions, as does the rescaling of
+      pixels, which does not train.
     - Models within the model are dissolved into their layers.
 
     Train it with a tenth of the first learning rate or less: without norms, a large rate destroys the network.
@@ -61,7 +66,7 @@ def quantize_aware(model: keras.Model, calibration: Any = None, *, momentum: flo
 
     Returns:
         A new, uncompiled functional model whose outputs have the structure of `model`'s. Layers with weights keep their
-        names.
+        names, as far as they are there.
         A softmax or sigmoid at an output is not rounded, so that the loss stays smooth.
 
     Raises:
@@ -72,8 +77,7 @@ def quantize_aware(model: keras.Model, calibration: Any = None, *, momentum: flo
     """
     range_momentum = checks.number("momentum", momentum, 0, 1, "a share in [0, 1)")
     checks.require(not is_quantize_aware(model), "`model` is quantization-aware already", model=model)
-    folded = fold_batch_norm(flattened(model))
-    new = _Rewrite(folded, range_momentum).run()
+    new = _Rewrite(reparameterize(model), range_momentum).run()
     if calibration is not None:
         batches, split = samples.batches(calibration, model.inputs[0].shape[1:], "calibration"), in_parts(new)
         in_range = RangeCheck(input_range(model), "calibration", warn=True)  # training will move the ranges
@@ -90,13 +94,40 @@ def is_quantize_aware(model: Any) -> bool:
     return isinstance(model, keras.Model) and any(isinstance(layer, FakeQuantize) for layer in all_layers(model))
 
 
+def with_rounded_weights(model: keras.Model) -> keras.Model:
+    """Returns a copy of a quantization-aware model whose weights are rounded already, in Keras's own layers.
+
+    A converter computes the rounding of small weights once and for all, but leaves that of large ones, such as a
+    VGG's first dense layer, to each run of the file.
+    """
+    plain = {rounding: kind for kind, rounding in _QUANTIZED.items() if kind is not keras.layers.Conv2D}
+    found = {}
+
+    def copy(operation: Any) -> Any:
+        kind = plain.get(type(operation))
+        if kind is None:
+            return duplicate(operation)
+        found[id(operation)] = operation
+        return kind.from_config(operation.get_config())
+
+    copies, new = rebuild(model, copy)
+    for key, layer in found.items():
+        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)  # its kernel's last two axes are the channels
+        kernel = round_weights(layer.kernel, tuple(range(len(layer.kernel.shape) - (2 if depthwise else 1))))
+        copies[key].set_weights([ops.convert_to_numpy(kernel), *layer.get_weights()[1:]])
+    return new
+
+
 _QUANTIZED = {
     keras.layers.Conv2D: QuantizedConv2D,
     GroupedConv2D: QuantizedConv2D,
     keras.layers.DepthwiseConv2D: QuantizedDepthwiseConv2D,
     keras.layers.Dense: QuantizedDense,
 }
-_NEW_RANGE = (keras.layers.Add, keras.layers.Multiply, keras.layers.GlobalAveragePooling2D)
+_NEW_RANGE = (
+    *(keras.layers.Add, keras.layers.Multiply, keras.layers.GlobalAveragePooling2D),
+    LocalResponseNormalization,  # in float32 between two ranges: XNNPACK has no logarithm of integers
+)
 _PIXELS = (0.0, 255.0)
 
 
@@ -143,6 +174,8 @@ class _Rewrite:
             core = self._depthwise(operation)
         elif kind in _NEW_RANGE:
             core = duplicate(operation)
+        elif kind is keras.layers.AdaptiveAveragePooling2D:
+            core = adaptive(operation)
         else:
             raise ValueError(
                 "quantize_aware does not know how int8 computes this layer. "

@@ -10,12 +10,14 @@ from kresnet import checks
 from kresnet.deploy.lowering import is_unpadded
 from kresnet.graph.trace import Trace
 from kresnet.layers.padding import EdgePadding2D, ReflectPadding2D
+from kresnet.layers.shuffle import ChannelShuffle
 
 # Their output holds values of their input, and so its range.
 SAME_RANGE = (
     *(keras.layers.MaxPooling2D, keras.layers.GlobalMaxPooling2D),
     *(keras.layers.ZeroPadding2D, EdgePadding2D, ReflectPadding2D),
     *(keras.layers.Dropout, keras.layers.Identity, keras.layers.Flatten, keras.layers.Reshape),
+    ChannelShuffle,
 )
 FUSED = ("relu", "relu6")  # LiteRT computes them in the operator before
 LIMITS = {"sigmoid": (0.0, 255 / 256), "softmax": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}  # LiteRT's own

@@ -22,6 +22,7 @@ from kresnet.graph.network import description as kresnet_config
 from kresnet.graph.ranges import RangeCheck
 from kresnet.graph.rebuild import rebuild
 from kresnet.graph.trace import all_layers
+from kresnet.papers import link
 
 CALIBRATION_IMAGES = 256
 # Keys of the written description that belong to the export.
@@ -200,8 +201,8 @@ def _network(model: keras.Model, description: Mapping[str, Any]) -> dict[str, An
     }
     if "weights" in facts:
         facts["weights"] = Path(facts["weights"]).name  # the folders of this machine are nobody else's business
-    if "paper" in known:
-        facts["paper"] = f"https://arxiv.org/abs/{known['paper']}"
+    if known.get("paper"):
+        facts["paper"] = link(known["paper"])
     clash = [key for key in description if key in _RESERVED]
     checks.require(not clash, "`description` must not use names that the export fills in", description=clash)
     return {"network": model.name, **facts, "parameters": model.count_params(), **description}

@@ -99,7 +99,7 @@ def evaluate(
     )
     if not is_source:
         _check_batched(data)
-    batches = data
+    batches, grey = data, all(one.image_shape[2] == 1 for one in predictors)
     if crops == "full":
         scales = tuple(scales) or (size,)
         checks.require(
@@ -110,13 +110,13 @@ def evaluate(
         predictors = [_for_any_size(one) for one in predictors]
         views = _at_scales(scales)
         if is_source:
-            batches = _WholeImages(data, split, **loading)
+            batches = _WholeImages(data, split, grey, **loading)
     else:
         views = _ten_crops(size) if crops == "ten" else lambda images: [images]
         if is_source:
             loaded_size, fraction = (round(size / 0.875), 1.0) if crops == "ten" else (size, crop_fraction)
             loading |= preprocessing.wanted(predictors, size, fraction, interpolation)
-            batches = load(data, split, loaded_size, batch_size, shuffle=False, **loading)
+            batches = load(data, split, loaded_size, batch_size, shuffle=False, grey=grey, **loading)
 
     labels, probabilities, seen = [], [], 0
     total = getattr(batches, "examples", None)
@@ -280,7 +280,10 @@ def _for_any_size(one: Predictor) -> Predictor:
 class _WholeImages:
     """Batches of one uncropped image each, since the images differ in size."""
 
-    def __init__(self, source: str | os.PathLike, split: str, split_seed: int, on_error: str, data_dir: Any) -> None:
+    def __init__(
+        self, source: str | os.PathLike, split: str, grey: bool, split_seed: int, on_error: str, data_dir: Any
+    ) -> None:
+        self.grey = grey
         self.source = sources.find(source, split, seed=split_seed, data_dir=data_dir)
         self.class_names, self.examples, self.on_error = self.source.class_names, self.source.count, on_error
         self.file_paths, self.skipped = self.source.file_paths, []
@@ -294,4 +297,4 @@ class _WholeImages:
                     raise
                 self.skipped.append(self.file_paths[index] if self.file_paths else str(index))
                 continue
-            yield image[None], np.array([label])
+            yield (images.grey(image) if self.grey else image)[None], np.array([label])

@@ -20,6 +20,7 @@ from kresnet.files import replacing
 from kresnet.graph.cost import cost
 from kresnet.graph.network import description
 from kresnet.inference import predictors
+from kresnet.papers import cited, link
 
 PAGES = [Path(__file__).parent / "pages", Path(predictors.__file__).parent / "pages"]  # the second holds style.css
 _MATRIX_CLASSES = 40  # with more classes a matrix is unreadable, and the most confused pairs are listed instead
@@ -145,7 +146,8 @@ def _published_network(model: keras.Model) -> dict[str, Any] | None:
     if not known.get("key"):
         return None
     changes = [f"{field}={value!r}" for field, value in (known.get("changes") or {}).items()]
-    return {"key": known["key"], "paper": known.get("paper"), "changes": changes}
+    paper = known.get("paper")
+    return {"key": known["key"], "paper": paper and cited(paper), "link": paper and link(paper), "changes": changes}
 
 
 def _check(labels: np.ndarray, probabilities: np.ndarray, class_names: list[str], history: Any) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import math
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+from keras.src.backend.common import global_state
 
 from kresnet import checks
 from kresnet.graph.trace import Call, trace
@@ -103,6 +105,15 @@ class Cost:
 
 def _field_text(field: tuple[int, int] | None) -> str:
     return "" if field is None else str(field[0]) if field[0] == field[1] else f"{field[0]}x{field[1]}"
+
+
+@contextlib.contextmanager
+def without_weights() -> Iterator[None]:
+    """While it is open, networks are built to be counted only: their weights are not drawn, which takes seconds."""
+    with keras.StatelessScope(initialize_variables=False):
+        yield
+    # Keras would draw them at the end of the next scope, wherever it opens one.
+    global_state.set_global_attribute("uninitialized_variables", [])
 
 
 def cost(

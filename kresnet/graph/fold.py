@@ -51,7 +51,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         holds=inner,
     )
     graph = trace(model)
-    folded = _foldable(graph)
+    folded = foldable(graph)
     norms = {id(norm): norm for _, norm in folded.values()}
     outputs = {id(maker.operation) for maker in map(graph.maker_of, graph.outputs) if maker}
 
@@ -72,7 +72,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     return new
 
 
-def _foldable(graph: Trace) -> dict[int, tuple[Any, Any]]:
+def foldable(graph: Trace) -> dict[int, tuple[Any, Any]]:
     """Returns the pairs of (layer, norm) that become one layer, by the `id` of the layer.
 
     A layer or norm that is called several times is folded if that is right for all its calls.
@@ -91,7 +91,7 @@ def _foldable(graph: Trace) -> dict[int, tuple[Any, Any]]:
 def _fits(graph: Trace, layer: Any, norm: Any) -> bool:
     """Tells whether a norm can be folded into a layer: nothing but the norm uses its output."""
     return (
-        _is_linear(layer)
+        is_linear(layer)
         and layer.compute_dtype == norm.compute_dtype
         and all(
             user is not None and user.operation is norm and _same_channels(layer, norm, call)
@@ -101,7 +101,7 @@ def _fits(graph: Trace, layer: Any, norm: Any) -> bool:
     )
 
 
-def _is_linear(layer: Any) -> bool:
+def is_linear(layer: Any) -> bool:
     adapted = getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None)
     return type(layer) in FOLDABLE and layer.activation is keras.activations.linear and not adapted
 
@@ -116,8 +116,8 @@ def _same_channels(layer: Any, norm: Any, call: Any) -> bool:
 def _folded_weights(layer: Any, norm: Any) -> list[np.ndarray]:
     """Returns the kernel and bias that do the work of both."""
     scale, shift = affine(norm)
-    bias = (_values(layer.bias) * scale if layer.use_bias else 0.0) + shift
-    kernel = _values(layer.kernel)
+    bias = (values(layer.bias) * scale if layer.use_bias else 0.0) + shift
+    kernel = values(layer.kernel)
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)  # its channels are its kernel's last two axes
     kernel = kernel * (scale.reshape(kernel.shape[-2:]) if depthwise else scale)
     return [kernel, bias]
@@ -125,10 +125,10 @@ def _folded_weights(layer: Any, norm: Any) -> list[np.ndarray]:
 
 def affine(norm: Any) -> tuple[np.ndarray, np.ndarray]:
     """Returns what a norm multiplies channels by, and adds then; computed in float64, since variances may be tiny."""
-    scale = 1 / np.sqrt(_values(norm.moving_variance) + norm.epsilon)
-    scale = scale * _values(norm.gamma) if norm.scale else scale
-    return scale, (_values(norm.beta) if norm.center else 0.0) - _values(norm.moving_mean) * scale
+    scale = 1 / np.sqrt(values(norm.moving_variance) + norm.epsilon)
+    scale = scale * values(norm.gamma) if norm.scale else scale
+    return scale, (values(norm.beta) if norm.center else 0.0) - values(norm.moving_mean) * scale
 
 
-def _values(weight: Any) -> np.ndarray:
+def values(weight: Any) -> np.ndarray:
     return keras.ops.convert_to_numpy(weight).astype("float64")

@@ -38,12 +38,12 @@ class Network(keras.Model):
     def kresnet_config(self) -> dict[str, Any]:
         """What is known of the network; a new dictionary each time, which `describe` adds to.
 
-        "key", "builder", "family" and "paper" (arXiv number) name the published network, "changes" are the fields of
-        its spec in which this one differs, and "spec" are all of them. "include_preprocessing" tells whether the inputs
-        are pixels, "include_top" and "classes" what it ends in, "weights" the file that was loaded, "licence" that of
-        the weights, "crop_fraction" and "interpolation" how images are cropped and resized for evaluation, "labels" the
-        classes' names, "feature_strides" the input pixels to a step of each feature map, and "kresnet" the version that
-        built it.
+        "key", "builder", "family" and "paper" (arXiv number or DOI) name the published network, "changes" are the
+        fields of its spec in which this one differs, and "spec" are all of them. "include_preprocessing" tells whether
+        the inputs are pixels, "include_top" and "classes" what it ends in, "weights" the file that was loaded,
+        "licence" that of the weights, "crop_fraction" and "interpolation" how images are cropped and resized for
+        evaluation, "labels" the classes' names, "feature_strides" the input pixels to a step of each feature map, and
+        "kresnet" the version that built it.
         """
         return json.loads(self._kresnet_config)
 

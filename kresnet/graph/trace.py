@@ -95,7 +95,7 @@ def trace(model: keras.Model, input_shapes: Sequence[Sequence[int | None]] | Non
             if is_functional(inner):
                 return run(inner, args[0] if args else kwargs["inputs"], training)
             outputs = operation.compute_output_spec(*args, **kwargs)
-            calls.append(Call(operation, _tensors((args, kwargs)), _tensors(outputs), training))
+            calls.append(Call(operation, tensors_in((args, kwargs)), tensors_in(outputs), training))
             return outputs
 
         return call
@@ -106,10 +106,10 @@ def trace(model: keras.Model, input_shapes: Sequence[Sequence[int | None]] | Non
         return graph._run_through_graph(tensors, lambda operation: record(operation, training))
 
     outputs = run(model, inputs)
-    return Trace(inputs, _tensors(outputs), calls)
+    return Trace(inputs, tensors_in(outputs), calls)
 
 
-def _tensors(structure: Any) -> list[Any]:
+def tensors_in(structure: Any) -> list[Any]:
     return [leaf for leaf in keras.tree.flatten(structure) if keras.backend.is_keras_tensor(leaf)]
 
 

@@ -8,6 +8,7 @@ from kresnet.layers.calls import (
     depthwise_conv,
     drop_path,
     efficient_attention,
+    local_response_norm,
     max_pool,
     norm,
     padded_identity,
@@ -18,17 +19,23 @@ from kresnet.layers.grouped import GroupedConv2D
 from kresnet.layers.initializers import VarianceScaling, he_normal
 from kresnet.layers.normalization import BatchNormalization
 from kresnet.layers.padding import EdgePadding2D, ReflectPadding2D
+from kresnet.layers.response import LocalResponseNormalization
+from kresnet.layers.shuffle import ChannelShuffle
+from kresnet.layers.sparse import SparseConv2D
 
 __all__ = [
     "ACTIVATIONS",
     "BatchNormalization",
+    "ChannelShuffle",
     "EdgePadding2D",
     "FakeQuantize",
     "GroupedConv2D",
+    "LocalResponseNormalization",
     "QuantizedConv2D",
     "QuantizedDense",
     "QuantizedDepthwiseConv2D",
     "ReflectPadding2D",
+    "SparseConv2D",
     "VarianceScaling",
     "activation",
     "anti_aliased",
@@ -37,6 +44,7 @@ __all__ = [
     "drop_path",
     "efficient_attention",
     "he_normal",
+    "local_response_norm",
     "max_pool",
     "norm",
     "padded_identity",

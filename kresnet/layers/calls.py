@@ -12,12 +12,18 @@ from kresnet.layers.grouped import GroupedConv2D
 from kresnet.layers.initializers import VarianceScaling, he_normal
 from kresnet.layers.normalization import BatchNormalization
 from kresnet.layers.padding import EdgePadding2D, ReflectPadding2D
+from kresnet.layers.response import LocalResponseNormalization
 
 # Elementwise, so that any network can have them. By Keras's names.
 ACTIVATIONS = (
     *("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "swish", "mish"),
     *("hard_silu", "hard_swish", "softplus", "softsign", "tanh", "sigmoid", "hard_sigmoid", "linear"),
 )
+
+
+# Of a 1x1 convolution with a step, of fewer channels, TensorFlow's gradient on a CPU (2.21, oneDNN's) writes beyond its
+# memory: at 64 pixels and more a process dies at random. A step of its own computes the same.
+FEWEST = 16
 
 
 def conv(
@@ -28,7 +34,7 @@ def conv(
     stride: int = 1,
     groups: int = 1,
     dilation: int = 1,
-    padding: str = "symmetric",
+    padding: str | int = "symmetric",
     bias: bool = False,
     zero: bool = False,
     name: str,
@@ -42,14 +48,18 @@ def conv(
         stride: step in pixels; 1 where `dilation` is above 1.
         groups: number of channel groups that are convolved separately; divides the channels of input and output.
         dilation: step in pixels between the kernel's taps.
-        padding: "symmetric": kernel // 2 on every side, as PyTorch pads; "same": Keras's.
+        padding: "symmetric": kernel // 2 on every side, as PyTorch pads; "same": Keras's; or a number of pixels, at
+            least 0, on every side.
         bias: whether each output channel has a bias, initially 0; networks with norms need none.
         zero: whether the kernel starts as zeros, not with He's initialization.
         name: the layer's name; where a separate layer pads, its name is `<name>_pad`.
 
     Returns:
-        A tensor of shape (batch, ceil(height / stride), ceil(width / stride), filters).
+        A tensor of shape (batch, ceil(height / stride), ceil(width / stride), filters); with a number p of pixels,
+        floor((height + 2 p - kernel) / stride) + 1, and so the width.
     """
+    if kernel == 1 and stride > 1 and x.shape[-1] < FEWEST:
+        x, stride = keras.layers.AveragePooling2D(1, stride, name=f"{name}_step")(x), 1
     x, padding = _pad(x, kernel, stride, padding, name)
     layer = functools.partial(GroupedConv2D, groups=groups) if groups > 1 else keras.layers.Conv2D
     return layer(
@@ -80,11 +90,12 @@ def depthwise_conv(x, kernel: int, *, stride: int = 1, dilation: int = 1, paddin
     )(x)
 
 
-def _pad(x, kernel: int, stride: int, padding: str, name: str):
+def _pad(x, kernel: int, stride: int, padding: str | int, name: str):
     """Returns x, padded where none of Keras's paddings does it, and the padding that the convolution is to have."""
-    if padding == "same" or stride == 1 or _is_odd(x):
+    pixels = kernel // 2 if isinstance(padding, str) else padding
+    if padding == "same" or (pixels == kernel // 2 and (stride == 1 or _is_odd(x))):
         return x, "same"
-    return (keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x) if kernel > 1 else x), "valid"
+    return (keras.layers.ZeroPadding2D(pixels, name=f"{name}_pad")(x) if pixels else x), "valid"
 
 
 def max_pool(x, *, padding: str = "symmetric", nonnegative: bool, name: str):
@@ -149,18 +160,31 @@ def norm(x, *, epsilon: float, momentum: float, zero_gamma: bool = False, name: 
     return BatchNormalization(momentum=momentum, epsilon=epsilon, gamma_initializer=gamma, name=name)(x)
 
 
+def local_response_norm(x, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, bias: float = 2.0, name: str):
+    """Divides by (bias + alpha * sum of `size` channels' squares)^beta: see `LocalResponseNormalization`."""
+    return LocalResponseNormalization(size, alpha, beta, bias, name=name)(x)
+
+
 def activation(x, function: str, *, name: str):
-    """Applies a Keras activation by its name, as a layer of its own."""
+    """Applies a Keras activation by its name, as a layer of its own; or "scaled_tanh", 1.7159 tanh(2/3 x), as three.
+
+    Source of the latter: LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition", appendix A.
+    """
+    if function == "scaled_tanh":
+        x = keras.layers.Rescaling(2 / 3, name=f"{name}_scale")(x)
+        x = keras.layers.Activation("tanh", name=f"{name}_tanh")(x)
+        return keras.layers.Rescaling(1.7159, name=name)(x)
     return keras.layers.Activation(function, name=name)(x)
 
 
-def squeeze_excite(x, hidden: int, *, activation: str = "relu", name: str):
-    """Rescales each channel by a learned gate in (0, 1), computed from all channels' means.
+def squeeze_excite(x, hidden: int, *, activation: str = "relu", gate: str = "sigmoid", name: str):
+    """Rescales each channel by a learned gate in [0, 1], computed from all channels' means.
 
     Args:
         x: feature map, (batch, height, width, channels).
         hidden: channels of the squeezed layer, at least 1.
         activation: of the squeezed layer.
+        gate: activation that makes the gate, "sigmoid" or "hard_sigmoid".
         name: prefix of the layers' names.
 
     Returns:
@@ -173,14 +197,14 @@ def squeeze_excite(x, hidden: int, *, activation: str = "relu", name: str):
     """
     checks.integer("hidden", hidden)
     # keepdims keeps the gate a feature map: without it, a .tflite reshapes at every block.
-    gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
-    gate = keras.layers.Conv2D(hidden, 1, activation=activation, kernel_initializer=he_normal(), name=f"{name}_reduce")(
-        gate
+    means = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
+    squeezed = keras.layers.Conv2D(
+        hidden, 1, activation=activation, kernel_initializer=he_normal(), name=f"{name}_reduce"
+    )(means)
+    gates = keras.layers.Conv2D(x.shape[-1], 1, activation=gate, kernel_initializer=he_normal(), name=f"{name}_expand")(
+        squeezed
     )
-    gate = keras.layers.Conv2D(
-        x.shape[-1], 1, activation="sigmoid", kernel_initializer=he_normal(), name=f"{name}_expand"
-    )(gate)
-    return keras.layers.Multiply(name=f"{name}_scale")([x, gate])
+    return keras.layers.Multiply(name=f"{name}_scale")([x, gates])
 
 
 def efficient_attention(x, *, name: str):

@@ -10,9 +10,13 @@ from kresnet.models.family import Spec
 # Found when they are asked for: they stand on the networks, which stand on what asks for them. Each has the dictionary
 # `ARCHITECTURES`.
 MODULES = (
-    "kresnet.models.alexnet",
+    "kresnet.models.early",
     "kresnet.models.plain",
     "kresnet.models.densenet",
+    "kresnet.models.repvgg",
+    "kresnet.models.inception.googlenet",
+    "kresnet.models.inception.factorized",
+    "kresnet.models.inception.residual",
     "kresnet.models.residual.architectures",
     "kresnet.models.mobile.architectures",
 )

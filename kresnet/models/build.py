@@ -16,6 +16,7 @@ from kresnet.layers.pixels import preprocess
 from kresnet.models import ends, pretrained
 from kresnet.models.family import MOST_CLASSES, Family, Spec
 from kresnet.models.scaling import CompoundScaling
+from kresnet.papers import cited
 from kresnet.progress import say
 from kresnet.weights.loading import load
 from kresnet.weights.pretrained import Checkpoint
@@ -137,7 +138,7 @@ class Published:
     Attributes:
         name: the builder's name, the paper's in Keras's case.
         family, spec: what it is.
-        paper: arXiv number of the paper that describes it.
+        paper: arXiv number, or DOI, of the paper that describes it.
         key: the registry's key.
         size: height and width in pixels of the images that it was published for.
         classes: classes that it was published for.
@@ -239,8 +240,10 @@ def _docstring(network: Published) -> str:
     return _DOCSTRING.format(
         name=network.name,
         key=network.key,
-        paper=network.paper,
+        paper=cited(network.paper),
         size=network.size,
+        channels=len(network.spec.mean),
+        colours=_COLOURS.get(len(network.spec.mean), ""),
         classes=network.classes,
         spec=f"{type(network.spec).__module__}.{type(network.spec).__name__}",
         alpha=alpha,
@@ -248,11 +251,12 @@ def _docstring(network: Published) -> str:
     )
 
 
+_COLOURS = {1: "grey ", 3: "RGB "}
 _AUXILIARY = """auxiliary: whether to add the auxiliary classifiers, which train along: the output is then a dict of
             "predictions" and theirs.
         """
 
-_DOCSTRING = """Builds {name} (arXiv:{paper}) as a Keras functional model.
+_DOCSTRING = """Builds {name} ({paper}) as a Keras functional model.
 
     Args:
         include_top: whether to end in the classifier `predictions`.
@@ -263,15 +267,15 @@ _DOCSTRING = """Builds {name} (arXiv:{paper}) as a Keras functional model.
             and deviation, ...). Without a top, their classifier is left out; published ones leave it out also where
             `classes` are others than theirs.
         input_tensor: a Keras tensor to build upon.
-        input_shape: (height, width, channels) in pixels; height and width may be None. Default: ({size}, {size}, 3)
-            with the top, (None, None, 3) without.
+        input_shape: (height, width, channels) in pixels; height and width may be None. Default:
+            ({size}, {size}, {channels}) with the top, (None, None, {channels}) without.
         pooling: without a top, None (the feature map itself), "avg" or "max".
         classes: number of classes, at least 1. Default: {classes}.
         classifier_activation: activation of the classifier; None for logits.
         name: the model's name.
-        include_preprocessing: True: inputs are RGB pixels, 0 to 255, uint8 or float, and the first layer standardizes
-            them with the mean and deviation that the network was trained with. False: inputs go to the first
-            convolution as they are.
+        include_preprocessing: True: inputs are {colours}pixels, 0 to 255, uint8 or float, and the first layer
+            standardizes them with the mean and deviation that the network was trained with. False: inputs go to the
+            first convolution as they are.
         features: instead of a head, names of stages ("stem", "stage2", ...), or True for all stages: the output is a
             dict of their feature maps, and the attribute `feature_strides` gives the input pixels to a step of each.
         {auxiliary}phi: compound scaling by `CompoundScaling(phi, alpha, beta, gamma)`; 0 is the published network, and
@@ -288,5 +292,5 @@ _DOCSTRING = """Builds {name} (arXiv:{paper}) as a Keras functional model.
     Raises:
         ValueError: if an argument makes no sense, or the weights are not this network's.
 
-    Source: arXiv:{paper}.
+    Source: {paper}.
     """

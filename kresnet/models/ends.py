@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -98,7 +99,7 @@ def selected(features: bool | Sequence[str], maps: dict[str, FeatureMap]) -> dic
     if isinstance(features, str):
         features = (features,)
     if features is True:
-        features = tuple(name for name in maps if name != "stem")
+        features = tuple(name for name in maps if re.fullmatch(r"stage\d+", name))
         checks.require(len(features) > 0, f"The network has no feature map but {', '.join(maps)}", features=True)
     checks.require(
         isinstance(features, tuple | list) and len(features) > 0,

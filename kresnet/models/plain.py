@@ -15,7 +15,7 @@ from typing import Any
 import keras
 
 from kresnet import checks
-from kresnet.layers import ACTIVATIONS, activation, conv, he_normal, norm
+from kresnet.layers import ACTIVATIONS, activation, conv, he_normal, local_response_norm, norm
 from kresnet.models.ends import FeatureMap, predictions
 from kresnet.models.family import MOST_BLOCKS, MOST_CHANNELS, Family, Spec
 from kresnet.models.registry import variant
@@ -35,7 +35,7 @@ def checked_dense_widths(widths: Any) -> tuple[int, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class PlainSpec(Spec):
-    """A plain network of 3x3 convolutions. The defaults are VGG-11's (configuration A).
+    """A plain network of 3x3 convolutions, but for configuration C. The defaults are VGG-11's (configuration A).
 
     Raises:
         ValueError: if a field, or two together, make no sense.
@@ -46,6 +46,8 @@ class PlainSpec(Spec):
     depths: tuple[int, ...] = (1, 1, 2, 2, 2)  # convolutions in each stage
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)  # channels of each stage
     batch_norm: bool = False  # after each convolution
+    local_response_norm: bool = False  # after the first stage, with AlexNet's numbers (configuration A-LRN)
+    last_kernel: int = 3  # of the last convolution in a stage of three and more; 1 in configuration C
     dense_widths: tuple[int, ...] = (4096, 4096)  # of the layers before the classifier
     activation: str = "relu"  # one of `kresnet.layers.ACTIVATIONS`
     head_dropout_rate: float = 0.5  # after each of the dense layers
@@ -56,7 +58,9 @@ class PlainSpec(Spec):
         widths = checks.integers("widths", self.widths, MOST_CHANNELS)
         checks.require(len(depths) == len(widths), "`depths` and `widths` must match", depths=depths, widths=widths)
         self._set(depths=depths, widths=widths, dense_widths=checked_dense_widths(self.dense_widths))
-        checks.boolean("batch_norm", self.batch_norm)
+        for name in ("batch_norm", "local_response_norm"):
+            checks.boolean(name, getattr(self, name))
+        checks.choice("last_kernel", self.last_kernel, (1, 3))
         checks.choice("activation", self.activation, ACTIVATIONS)
 
     @property
@@ -74,23 +78,28 @@ def plain(x: Any, spec: PlainSpec) -> tuple[Any, dict[str, FeatureMap]]:
     maps = {}
     for stage, (depth, width) in enumerate(zip(spec.depths, spec.widths, strict=True), 1):
         for i in range(1, depth + 1):
-            x = conv(x, width, 3, bias=True, name=f"stage{stage}_conv{i}")
+            kernel = spec.last_kernel if i == depth >= 3 else 3
+            x = conv(x, width, kernel, bias=True, name=f"stage{stage}_conv{i}")
             if spec.batch_norm:
                 x = norm(x, epsilon=spec.epsilon, momentum=spec.momentum, name=f"stage{stage}_norm{i}")
             x = activation(x, spec.activation, name=f"stage{stage}_act{i}")
+        if stage == 1 and spec.local_response_norm:
+            x = local_response_norm(x, name="stage1_lrn")
         maps["stem" if stage == 1 else f"stage{stage}"] = FeatureMap(x, 2 ** (stage - 1))
         x = keras.layers.MaxPooling2D(2, name=f"stage{stage}_pool")(x)
     return x, maps
 
 
-def _averaged(x: Any, target: int) -> Any:
+def averaged(x: Any, target: int, name: str = "head_pool") -> Any:
     """Averages a map to one of target x target, which dense layers take."""
     size = x.shape[1:3]
     checks.require(None not in size, "Dense layers need a whole `input_shape`", feature_map=tuple(x.shape[1:]))
     if all(side % target == 0 for side in size):
         windows = tuple(side // target for side in size)
-        return keras.layers.AveragePooling2D(windows, name="head_pool")(x) if windows != (1, 1) else x
-    return keras.layers.AdaptiveAveragePooling2D(target, name="head_pool")(x)  # windows of different sizes
+        return keras.layers.AveragePooling2D(windows, name=name)(x) if windows != (1, 1) else x
+    if size == (1, 1):  # of which Keras's adaptive pooling fails in TensorFlow's graphs
+        return keras.layers.UpSampling2D(target, name=name)(x)
+    return keras.layers.AdaptiveAveragePooling2D(target, name=name)(x)  # windows of different sizes
 
 
 def dense_classifier(
@@ -107,7 +116,7 @@ def dense_classifier(
         rate = spec.head_dropout_rate if here else 0
         return keras.layers.Dropout(rate, name=f"head_dropout{i}")(x) if rate else x
 
-    x = keras.layers.Flatten(name="head_flatten")(_averaged(x, size))
+    x = keras.layers.Flatten(name="head_flatten")(averaged(x, size))
     for i, width in enumerate(spec.dense_widths, 1):
         x = dropped(x, i, dropout_first)
         x = keras.layers.Dense(width, kernel_initializer=he_normal(), name=f"head_dense{i}")(x)
@@ -145,6 +154,7 @@ TORCHVISION = Layout(
     },
     forms={"head_dense1": flattened(HEAD_SIZE, HEAD_SIZE), HEAD: _first_dense},
     head="classifier.",
+    fits=lambda spec: not spec.local_response_norm,
 )
 TIMM = TORCHVISION.but(
     "VGG, timm's",
@@ -153,7 +163,7 @@ TIMM = TORCHVISION.but(
         "head_dense1": flattened(HEAD_SIZE, HEAD_SIZE, convolution=True),
         r"head_dense\d+": flattened(1, 1, convolution=True),
     },
-    head=None,
+    head=("head.", "pre_logits."),
 )
 
 PLAIN = Family("plain", PlainSpec, plain, head=dense_classifier, layouts=(TORCHVISION, TIMM))
@@ -162,12 +172,15 @@ PAPER = "1409.1556"
 A = PlainSpec()
 B = replace(A, depths=(2, 2, 2, 2, 2))
 D = replace(A, depths=(2, 2, 3, 3, 3))
+C = replace(D, last_kernel=1)
 E = replace(A, depths=(2, 2, 4, 4, 4))
 
 VGG11 = variant("VGG11", PLAIN, A, paper=PAPER)
 VGG13 = variant("VGG13", PLAIN, B, paper=PAPER)
 VGG16 = variant("VGG16", PLAIN, D, paper=PAPER)
 VGG19 = variant("VGG19", PLAIN, E, paper=PAPER)
+VGG11_LRN = variant("VGG11_LRN", PLAIN, replace(A, local_response_norm=True), paper=PAPER)
+VGG16_C = variant("VGG16_C", PLAIN, C, paper=PAPER)
 VGG11_BN = variant("VGG11_BN", PLAIN, replace(A, batch_norm=True), paper=PAPER)
 VGG13_BN = variant("VGG13_BN", PLAIN, replace(B, batch_norm=True), paper=PAPER)
 VGG16_BN = variant("VGG16_BN", PLAIN, replace(D, batch_norm=True), paper=PAPER)

@@ -16,12 +16,18 @@ from kresnet.weights.pretrained import HUB, PublishedWeights, on_hub, published
 
 # The modules that register networks. A new family's goes here.
 FAMILIES = (
-    "kresnet.models.alexnet",
+    "kresnet.models.early",
     "kresnet.models.plain",
     "kresnet.models.densenet",
+    "kresnet.models.repvgg",
+    "kresnet.models.parnet",
+    "kresnet.models.inception.googlenet",
+    "kresnet.models.inception.factorized",
+    "kresnet.models.inception.residual",
     "kresnet.models.residual.networks",
     "kresnet.models.mobile.mobilenet",
     "kresnet.models.mobile.efficientnet",
+    "kresnet.models.mobile.efficientnetv2",
 )
 
 _builders: dict[str, Builder] = {}
@@ -34,7 +40,7 @@ def variant(name: str, family: Family, spec: Spec, *, paper: str, key: str | Non
         name: the builder's name, the paper's in Keras's case.
         family: which builds it.
         spec: the network, as its difference from another's.
-        paper: arXiv number of the paper that describes it.
+        paper: arXiv number, or DOI, of the paper that describes it.
         key: the registry's key. Default: the name in lower case.
         **options: `size`, `classes` and `alpha_is_width` of `Published`.
 

@@ -1,1 +1,1 @@
-"""Searches for networks: within a budget, and for the coefficients of compound scaling."""
+"""Searches for networks: within a budget, for the coefficients of compound scaling, and by comparison."""

@@ -44,6 +44,14 @@ def image_size(model: keras.Model | str, recipe: Recipe) -> int:
     return size
 
 
+def is_grey(model: keras.Model | str, fields: Mapping[str, Any] | None = None) -> bool:
+    """Tells whether a network takes images of one channel: a model, or what a registry key with such fields builds."""
+    if not isinstance(model, str):
+        return model.input_shape[-1] == 1
+    mean = dict(fields or {}).get("mean")
+    return len(mean if isinstance(mean, tuple | list) else registry.get_builder(model).spec.mean) == 1
+
+
 def build(
     key: str,
     recipe: Recipe,

@@ -68,7 +68,8 @@ def tune(
     known = {"crop_fraction": found.crop_fraction, "interpolation": found.interpolation}
     splitting = {"split_seed": config.get("split_seed", 0), "on_error": config.get("on_error", "raise")}
     transfer.freeze(found.model, False)
-    seen = load(data, "train", size, drop_remainder=False, **splitting, **preprocessing.wanted([found], size))
+    wanted = preprocessing.wanted([found], size) | {"grey": found.image_shape[2] == 1}
+    seen = load(data, "train", size, drop_remainder=False, **splitting, **wanted)
     aware = quantize_aware(found.model, itertools.islice(seen, CALIBRATION_BATCHES))
     recipe = further(config.get("recipe"), epochs, found.crop_fraction)
     train(aware, str(data), recipe, out=out, seed=config.get("seed", 0), verbose=verbose, **splitting)

@@ -171,6 +171,7 @@ def train(
     )
     if source is not None:
         options = {"seed": seed, "split_seed": split_seed, "on_error": on_error, "data_dir": data_dir}
+        options["grey"] = network.is_grey(model, model_fields)
         if "batch_size" not in overrides:
             batch_size = inputs.fitting_batch_size(source, batch_size, split_seed, data_dir, on.count)
         mine = options | {"shard": (hosts.index(), hosts.count())}

@@ -26,6 +26,9 @@ _KINDS: dict[str, dict[str, Any]] = {
     },
     "conv_dw_1_bn": {**INCEPTION, **TENSORFLOW},
     "expanded_conv_depthwise_BN": {**INCEPTION, **TENSORFLOW},
+    "expanded_conv_depthwise_bn": {**INCEPTION, **TENSORFLOW},
+    # EfficientNetV2's S, M and L, the only ones with 13 blocks in this stage: pixels by 1 / 128, less 1.
+    "block6m_project_bn": {"mean": (128 / 255,) * 3, "std": (128 / 255,) * 3, **TENSORFLOW},
     "block1a_project_bn": TENSORFLOW,
 }
 
@@ -36,13 +39,15 @@ def fields(layers: Iterable[str]) -> dict[str, Any] | None:
     return next((found for layer, found in _KINDS.items() if layer in layers), None)
 
 
-def flat_classifier(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """Turns MobileNet's classifier, a 1x1 convolution, into a dense layer."""
-    arrays = dict(arrays)
-    if kernel := arrays.get("conv_preds/0"):
-        shape = kernel.shape[-2:]
-        arrays["conv_preds/0"] = Array(shape, kernel.dtype, lambda: np.reshape(kernel.read(), shape))
-    return arrays
+def flat_head(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Turns the layers of MobileNets' heads, 1x1 convolutions of a single pixel, into dense ones."""
+    flat = {name: _flat(arrays[name]) for name in ("conv_preds/0", "conv_2/0", "logits/0") if name in arrays}
+    return {**arrays, **flat}
+
+
+def _flat(kernel: Array) -> Array:
+    shape = kernel.shape[-2:]
+    return Array(shape, kernel.dtype, lambda: np.reshape(kernel.read(), shape))
 
 
 def without_biases(arrays: Mapping[str, Array]) -> dict[str, Array]:

@@ -12,6 +12,9 @@ from kresnet.weights.forms import Form
 from kresnet.weights.torch_file import Array
 
 HEAD = "predictions"
+# The layers of auxiliary classifiers, and all those that end in classes.
+AUXILIARY = re.compile(r"auxiliary\d*(_\w+)?")
+CLASSIFIERS = re.compile(r"predictions|auxiliary\d*")
 # Layers that only a network with its top has.
 HEAD_LAYERS = re.compile(r"predictions|head_dense\d+")
 # How the names of a block's layers begin.
@@ -33,10 +36,11 @@ class Layout:
             `{group_1}` is 1 less and `{group_2}` is 2 less; `{nth}`, the block's number, counted through the network
             from 1, `{nth_1}`, 1 less; `{next}`, what the number of one more block would be; and `{stages}`, the number
             of the last stage. Instead of a text, a function of the match and of all layers' names gives the module's
-            name.
+            name, in which these stand, too.
         forms: regular expressions of layers' names, and the form of these layers' kernels where the rule for the
             layer's class (`forms.KERNELS`) does not hold; or a function of all layers' names that gives it, or None.
-        head: how the names of the head's entries begin. Default: with the module of `predictions`.
+        head: how the names of the head's entries begin, or several such beginnings. Default: with the module of
+            `predictions`.
         left_over: regular expressions of entries that a network may leave, such as auxiliary classifiers'.
         fits: tells whether networks of a spec can have such checkpoints; others with the same names compute otherwise.
         keras: whether it is one of Keras's files, whose arrays have our forms.
@@ -47,7 +51,7 @@ class Layout:
     title: str
     names: Mapping[str, Target]
     forms: Mapping[str, Form | Callable[[Sequence[str]], Form | None]] = dataclasses.field(default_factory=dict)
-    head: str | None = None
+    head: str | tuple[str, ...] | None = None
     left_over: tuple[str, ...] = ()
     fits: Callable[[Any], bool] = lambda spec: True
     keras: bool = False
@@ -76,10 +80,10 @@ class Layout:
         for pattern, module in self.names.items():
             if match := re.fullmatch(pattern, names[0]) or re.fullmatch(pattern, names[1]):
                 if callable(module):
-                    return module(match, layers)
+                    module = module(match, layers)
                 for group, text in match.groupdict().items():
                     values[group] = text
-                    if text.isdecimal():
+                    if text and text.isdecimal():
                         values |= {f"{group}_{less}": int(text) - less for less in (1, 2)}
                 return module.format(**values)
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from kresnet import checks
 from kresnet.weights import entries
 from kresnet.weights.entries import listed
 from kresnet.weights.forms import SAME, Form, kernel_form
-from kresnet.weights.layout import HEAD, HEAD_LAYERS, Layout
+from kresnet.weights.layout import AUXILIARY, CLASSIFIERS, HEAD, HEAD_LAYERS, Layout
 from kresnet.weights.torch_file import Array
 
 Shape = tuple[int, ...]
@@ -38,7 +39,14 @@ class Slot(NamedTuple):
 
     @property
     def is_classifier(self) -> bool:
-        return HEAD in self.variable.path.split("/")
+        return self._is_of(CLASSIFIERS)
+
+    @property
+    def is_auxiliary(self) -> bool:
+        return self._is_of(AUXILIARY)
+
+    def _is_of(self, layers: re.Pattern) -> bool:
+        return any(layers.fullmatch(part) for part in self.variable.path.split("/"))
 
     def fitting(self, found: Shape) -> Shape | None:
         """Returns the shape of ours that an array of that shape has; None if it has none.
@@ -98,6 +106,8 @@ def load(
             for layer in [layer for layer in model.layers if layer not in known]:
                 more = [*_keras_slots(layer, None, layer.name)]
                 slots += more if all(slot.name in arrays for slot in more) else []
+            names = {slot.name for slot in slots}
+            arrays = {k: v for k, v in arrays.items() if k in names or not AUXILIARY.fullmatch(k.rpartition("/")[0])}
             heads = {modules[name] for name in modules if HEAD_LAYERS.fullmatch(name)}
             said += _assign(slots, arrays, lambda name: _in_head(name, heads), file, head)
     return said
@@ -115,7 +125,11 @@ def _assign(
 
     `in_head` tells whether an entry is the head's, which a network without one does without.
     """
-    by_name = {slot.name: slot for slot in slots}
+    by_name, said = {slot.name: slot for slot in slots}, []
+    auxiliary = {name for name, slot in by_name.items() if slot.is_auxiliary}
+    if auxiliary and auxiliary.isdisjoint(arrays):
+        by_name = {name: slot for name, slot in by_name.items() if name not in auxiliary}
+        said.append("The auxiliary classifiers are new: the weights have none.")
     has_head = any(in_head(name) for name in by_name)
     shapes = {name: slot.fitting(arrays[name].shape) for name, slot in by_name.items() if name in arrays}
     missing = [name for name in by_name if name not in arrays]
@@ -123,7 +137,6 @@ def _assign(
     misshapen = [name for name, shape in shapes.items() if shape is None]
     classifier = {name for name, slot in by_name.items() if slot.is_classifier}
     unfit = bool(missing or misshapen) and classifier.issuperset([*missing, *misshapen])
-    said = []
     if not left_over and classifier and (unfit or head == "new"):
         what = (
             f"of other classes ({_shapes(misshapen[:1], by_name, arrays)})" if misshapen else "of a network without one"
@@ -194,8 +207,8 @@ def _value(slot: Slot, array: Array, shape: Shape, said: list[str]) -> np.ndarra
 
 def _match_torch(
     layers: Sequence[keras.layers.Layer], arrays: Mapping[str, Array], layouts: Sequence[Layout], first: int | None
-) -> tuple[list[Slot], Mapping[str, Array], str]:
-    """Returns the slots in the layout that agrees best with the arrays, those arrays, and the prefix of the head."""
+) -> tuple[list[Slot], Mapping[str, Array], str | tuple[str, ...]]:
+    """Returns the slots in the layout that agrees best with the arrays, those arrays, and the prefixes of the head."""
     layouts = [layout for layout in layouts if not layout.keras]
     candidates = [(candidate, layout) for layout in layouts if (candidate := torch_slots(layers, layout, first))]
     if not candidates:
@@ -204,7 +217,13 @@ def _match_torch(
             "No PyTorch checkpoint can be of this network: it has layers that the known layouts have not. "
             f"Received: layouts={titles!r}"
         )
-    (slots, head), layout = max(candidates, key=lambda found: sum(slot.name in arrays for slot in found[0][0]))
+
+    def agreement(found: tuple[tuple[list[Slot], Any], Layout]) -> tuple[int, int]:
+        (slots, head), _ = found
+        # Without the top, layouts may differ in the head's names alone.
+        return sum(slot.name in arrays for slot in slots), sum(name.startswith(head) for name in arrays)
+
+    (slots, head), layout = max(candidates, key=agreement)
     wanted = {slot.name for slot in slots}
     kept = {name: array for name, array in arrays.items() if name in wanted or not layout.may_leave(name)}
     return slots, kept, head
@@ -222,7 +241,7 @@ _TORCH_NAMES = {
 
 def torch_slots(
     layers: Sequence[keras.layers.Layer], layout: Layout, first: int | None = None
-) -> tuple[list[Slot], str] | None:
+) -> tuple[list[Slot], str | tuple[str, ...]] | None:
     """Returns the slots of layers that have weights, and how the names of the head's entries begin.
 
     None if the layout does not have one of the layers. `first` is the `id` of the kernel that takes the image.

@@ -128,6 +128,11 @@ def published(key: str | None = None) -> list[PublishedWeights]:
     return [row for row in _rows() if key in (None, row.key)]
 
 
+def of_network(key: str) -> list[PublishedWeights]:
+    """Returns the rows of a network, or of timm's architecture that is another network's with other settings."""
+    return published(key) or [row for row in published() if row.architecture == key]
+
+
 @functools.cache
 def _rows() -> tuple[PublishedWeights, ...]:
     with FILE.open(newline="") as file:
@@ -169,8 +174,7 @@ def by_name(key: str, name: str) -> Checkpoint:
     """
     if name.startswith(HUB):
         return on_hub(name)
-    # An architecture that is another network's with other settings has its weights in that one's rows.
-    rows = published(key) or [row for row in published() if row.architecture == key]
+    rows = of_network(key)
     if name == "imagenet":
         chosen = [row for row in rows if row.recommended] or [*rows]
         found = [row for row in chosen if len(chosen) == 1 and not row.checkpoint().noncommercial]

@@ -76,7 +76,8 @@ def test_classes_of_a_folder(photos):
 @pytest.mark.parametrize(
     ("policy", "size"),
     [
-        *((policy, 64) for policy in (*augment.POLICIES, None) if policy != "randaugment"),
+        *((policy, 64) for policy in (*augment.POLICIES, None) if policy not in ("randaugment", "augmix")),
+        pytest.param("augmix", 64, marks=pytest.mark.thorough),  # takes half a minute
         pytest.param("randaugment", 64, marks=pytest.mark.thorough),  # draws less than the next
         *(("randaugment-m7-mstd0.5-p0.5", 64), ("cifar", 32), (None, 32)),
     ],
@@ -170,6 +171,18 @@ def test_interpolation_is_pillows(tmp_path):
     with pytest.raises(Exception, match=r"b/2\.jpg: not a complete image"):
         collect(data.load(tmp_path, "all", 38, 5, **options))
     assert len(collect(data.load(tmp_path, "all", 38, 5, on_error="skip", **options))[0]) == 4
+
+
+def test_grey_images_are_the_colours_luminances(photos):
+    for how in ({}, {"interpolation": "bicubic"}):
+        (colours, _), (grey, _) = (
+            next(iter(data.load(photos, "all", 24, 18, grey=one, **how))) for one in (False, True)
+        )
+        assert grey.shape == (18, 24, 24, 1)
+        luminances = colours.numpy().astype("float64") @ [[0.2989], [0.587], [0.114]]
+        assert np.abs(luminances - grey.numpy()).max() <= 1  # colours are rounded before, and luminances again
+    for one in (False, True):
+        assert next(iter(data.load("digits", "all", 8, 4, grey=one)))[0].shape == (4, 8, 8, 1)
 
 
 def test_interpolation_of_pixels_in_memory():

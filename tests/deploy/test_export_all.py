@@ -15,10 +15,13 @@ from kresnet.data.samples import natural_images
 from kresnet.deploy import lint
 from kresnet.inference.preprocessing import description_of
 from kresnet.inference.tflite_file import TFLiteFile
+from kresnet.layers import ChannelShuffle, LocalResponseNormalization
+from kresnet.models.inception.modules import InceptionSpec
 
 # What LiteRT runs them with: nothing that is not built in, and nothing that shapes are computed with at run time.
 OPERATORS = {
     *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MUL", "MEAN", "SOFTMAX", "LOGISTIC"),
+    "HARD_SWISH",  # float32's only, or there would be several partitions
     *("MAX_POOL_2D", "AVERAGE_POOL_2D", "PAD", "STRIDED_SLICE", "CONCATENATION", "CAST", "QUANTIZE", "DEQUANTIZE"),
 }
 
@@ -36,10 +39,14 @@ def export(model, folder, quantize):
 def test_every_kind_goes_out(key, tmp_path):
     keras.utils.set_random_seed(0)
     builder = kresnet.get_builder(key)
-    stride = dataclasses.replace(builder.spec, **cut_short(builder.spec)).stride
-    model = shallow(key, 2 * stride, classes=100)  # at one pixel a mean would be a reshape
-    flattens = key.startswith(("vgg", "alexnet"))  # its last map
-    allowed = OPERATORS | ({"RESHAPE", "TRANSPOSE"} if flattens else set())
+    spec = dataclasses.replace(builder.spec, **cut_short(builder.spec))
+    # At one pixel a mean would be a reshape.
+    size = max(2 * spec.stride, getattr(spec, "smallest", 1) + (64 if isinstance(spec, InceptionSpec) else 0))
+    model = shallow(key, size, classes=100)
+    kinds = {type(layer) for layer in model.layers}
+    allowed = OPERATORS | ({"RESHAPE", "TRANSPOSE"} if kinds & {keras.layers.Flatten, ChannelShuffle} else set())
+    allowed |= {"SQUARE", "LOG", "EXP"} if LocalResponseNormalization in kinds else set()
+    allowed |= {"TANH"} if getattr(spec, "activation", "") == "scaled_tanh" else set()
     for quantize in (None, "int8"):
         file, proof = export(model, tmp_path, quantize)
         assert set(proof["operators"]) <= allowed

@@ -124,14 +124,19 @@ def test_slow_forms_are_warned_of_before_they_are_made():
     mobile = kresnet.MobileNetV2(**MOBILE)
     with pytest.warns(UserWarning, match=r'"dynamic" makes networks with depthwise .* stage2_block1_conv1'):
         convert.warn_if_slow(mobile, "dynamic")
-    hard = kresnet.MobileNetV2(**MOBILE, activation="hard_swish")
-    with pytest.warns(UserWarning, match=r"int8 hard-swish is slow .*stem_act, .* more"):
+    image = keras.Input((8, 8, 3))
+    hard = keras.Model(image, keras.layers.Conv2D(4, 3, activation="hard_swish", name="first")(image))
+    with pytest.warns(UserWarning, match=r"int8 hard-swish is slow .*: first\. As a layer of its own"):
         convert.warn_if_slow(hard, "int8")
     assert "int16" not in str(convert.QUANTIZATIONS)  # 16x8 has no kernels in XNNPACK at all
 
 
 def test_fast_forms_are_not_warned_of(recwarn):
     mobile, plain = (build(**fields) for build, fields in ((kresnet.MobileNetV2, MOBILE), (kresnet.ResNet, TINY)))
-    for model, quantize in ((mobile, "int8"), (mobile, "float16"), (mobile, None), (plain, "dynamic")):
+    hard = kresnet.MobileNetV2(**MOBILE, activation="hard_swish")
+    for model, quantize in (
+        *((mobile, "int8"), (mobile, "float16"), (mobile, None), (plain, "dynamic")),
+        *((hard, "int8"), (hard, None)),
+    ):
         convert.warn_if_slow(model, quantize)
     assert not [warning for warning in recwarn if warning.category is UserWarning]

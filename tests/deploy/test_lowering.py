@@ -18,6 +18,8 @@ from kresnet.layers import EdgePadding2D
 
 TINY = {"depths": (1, 1), "widths": (8, 16), "classes": 5, "input_shape": (32, 32, 3)}
 MOBILE = {"table": ((1, 8, 1, 1, 3, 0.25), (4, 16, 2, 2, 3, 0.25)), "stem_width": 8, "head_width": 32, "classes": 5}
+AVERAGED = ((8, 3, 1, None, 1, ("average3",)), (8, 1))
+HARD = MOBILE | {"head_width": None, "dense_width": 32, "input_shape": (32, 32, 3)}
 FORMS = {"float32": {}, "int8": {"quantize": "int8", "calibration": natural_images(4, (32, 32, 3))}}
 
 
@@ -41,10 +43,12 @@ def operators(model, form):
     [
         (kresnet.ResNet, {**TINY, "expansion": 1, "stem": "conv3", "shortcut": "pad"}),
         (kresnet.ResNet, {**TINY, "stem": "deep", "shortcut": "avg_conv"}),
-        (kresnet.ResNet, {**TINY, "shortcut": "avg_conv", "input_shape": (35, 41, 3)}),  # the pooling pads: it stays
+        (kresnet.ResNet, {**TINY, "shortcut": "avg_conv", "input_shape": (35, 41, 3)}),  # the pooling pads
         (kresnet.ResNet, {**TINY, "include_preprocessing": False}),
         (kresnet.ResNet, {**TINY, "input_shape": (32, 32, 1)}),
         (kresnet.EfficientNetB0, {**MOBILE, "input_shape": (32, 32, 3)}),
+        (kresnet.NiN_CIFAR, {"rows": AVERAGED, "classes": 5}),  # the pooling pads on one side
+        (kresnet.MobileNetV3Small, HARD),
     ],
 )
 def test_lowering_leaves_the_function(build, fields, integer):
@@ -109,6 +113,16 @@ def test_a_depthwise_convolution_stays_one(form):
     found = Counter(op.name for op in operators(kresnet.MobileNetV2(**MOBILE, input_shape=(32, 32, 3)), form))
     assert found["DEPTHWISE_CONV_2D"] == 3
     assert found["CONV_2D"] == 7 + 6  # a stem, 1 + 2 + 2 of blocks, a head; and two in each of three gates
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+def test_hard_swish_is_one_operator_or_what_integers_have(form):
+    model = kresnet.MobileNetV3Small(**HARD)
+    found = Counter(op.name for op in operators(model, form))
+    hard = sum("_act" in layer.name for layer in model.layers)
+    assert found["HARD_SWISH"] == (hard if form == "float32" else 0)
+    assert hard == 7  # of the stem, 1 + 2 + 2 of blocks, and the dense layer of the head
 
 
 @pytest.mark.slow

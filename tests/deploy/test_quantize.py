@@ -9,7 +9,7 @@ from keras import ops
 from rewriting import NETWORKS, norms, randomise, same_weights
 
 import kresnet
-from kresnet.deploy.convert import to_tflite
+from kresnet.deploy.convert import prepared, to_tflite
 from kresnet.deploy.quantize import is_quantize_aware, quantize_aware
 from kresnet.inference.tflite_file import TFLiteFile
 from kresnet.layers import fake_quantize as fake_quant
@@ -115,6 +115,46 @@ def test_one_fully_int8_file_that_agrees(name):
     assert np.mean(got.argmax(1) == expected.argmax(1)) >= 0.85
     floating = ops.convert_to_numpy(model(x, training=False))
     assert np.corrcoef(expected.ravel(), floating.ravel())[0, 1] > 0.95
+
+
+@pytest.mark.slow
+def test_what_xnnpack_has_no_integers_for_stays_in_float32():
+    """Local response normalization, and an adaptive pooling: still one part, and closer than int8 could be."""
+    rows = ((16, 5, 2, None, 1, ("norm", "max3")), (16, 3, 1, None, 2, ("max3", "norm")))
+    fields = {"rows": rows, "head_size": 3, "dense_widths": (16,), "classes": 5, "classifier_activation": None}
+    model = randomise(kresnet.AlexNet2012(**fields, input_shape=(32, 32, 3)))
+    model.get_layer("stage1_norm").alpha = 1.0  # so that it matters
+    x = images(model)
+    aware = quantize_aware(model, x)
+    interpreter = Interpreter(model_content=to_tflite(aware, quantize="int8"))
+    interpreter.allocate_tensors()
+    names, floats = operators(interpreter)
+    assert names.count("DELEGATE") == 1
+    assert {"SQUARE", "LOG", "EXP", "TRANSPOSE"} <= {*floats}
+    classify = interpreter.get_signature_runner()
+    got = np.concatenate([classify(image=one[None])["logits"] for one in x])
+    for expected, limit in ((aware(x, training=False), 0.03), (model(x, training=False), 0.1)):
+        assert np.abs(got - expected).max() <= limit * np.ptp(expected)
+
+
+def test_weights_are_rounded_before_they_are_converted():
+    """The converter computes no constants of 100 MB: a file would round AlexNet's first dense kernel at each run."""
+    image = keras.Input((8, 8, 4), name="image")
+    x = keras.layers.Conv2D(6, 3, strides=2)(keras.layers.DepthwiseConv2D(3, use_bias=False)(image))
+    x = kresnet.layers.GroupedConv2D(6, 1, groups=2)(x)
+    model = randomise(keras.Model(image, keras.layers.Dense(5)(keras.layers.Flatten()(x))))
+    x = RNG.standard_normal((4, 8, 8, 4), "float32")
+    aware = quantize_aware(model, x)
+    rounded = prepared(aware, integer=True)
+    weighted = {type(layer) for layer in rounded.layers if layer.weights and not isinstance(layer, FakeQuantize)}
+    assert weighted == {keras.layers.DepthwiseConv2D, kresnet.layers.GroupedConv2D, keras.layers.Dense}
+    np.testing.assert_allclose(rounded(x), aware(x), rtol=1e-5, atol=1e-5)
+    for layer in [layer for layer in rounded.layers if type(layer) in weighted]:
+        kernel = (
+            np.moveaxis(np.asarray(layer.kernel), -2, -1) if "depthwise" in layer.name else np.asarray(layer.kernel)
+        )
+        steps = 127 * kernel / np.abs(kernel).max(tuple(range(kernel.ndim - 1)))
+        np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
 
 
 CONCATENATING = {

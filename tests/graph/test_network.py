@@ -105,17 +105,19 @@ def classes_of(config):
             yield from classes_of(item)
 
 
+# The norms, which Keras reads as its own, and layers that it lacks.
+LACKING = (
+    *("BatchNormalization", "GroupedConv2D", "EdgePadding2D"),
+    *("LocalResponseNormalization", "SparseConv2D", "ChannelShuffle"),
+)
+
+
 @pytest.mark.parametrize("key", every_kind())
 def test_files_hold_keras_s_classes(key):
-    """All but the model, the initializer and the norms, which Keras reads as its own, and the two layers it lacks."""
+    """All but the model, the initializer, the norms, and the layers that Keras lacks."""
     with without_weights():
         config = json.loads(shallow(key, 64).to_json())
     own = {"kresnet>Network", "kresnet>VarianceScaling"}
-    if not key.startswith(("vgg", "alexnet")) or key.endswith("_bn"):
-        own.add("kresnet>BatchNormalization")
-    if "resnext" in key or key == "senet154":
-        own.add("kresnet>GroupedConv2D")
-    if key.startswith("resnetv2") and kresnet.get_builder(key).input_size == 224:
-        own.add("kresnet>EdgePadding2D")
+    own |= {f"kresnet>{name}" for name in LACKING if f'"{name}"' in json.dumps(config)}
     assert set(classes_of(config)) == own
     assert (config["module"], config["class_name"]) == ("keras.src.models.functional", "Functional")

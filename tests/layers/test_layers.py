@@ -170,8 +170,8 @@ def test_strided_convolution_pads_both_sides_alike(size, kernel):
     expected = tf.nn.conv2d(padded, models[0].get_weights()[0], 2, "VALID")
     for model in models:
         np.testing.assert_allclose(model(x), expected, atol=1e-5)
-    odd = size == (9, 9)
-    assert [layer.name for layer in models[0].layers[1:]] == (["conv"] if odd or kernel == 1 else ["conv_pad", "conv"])
+    before = ["conv_step"] if kernel == 1 else [] if size == (9, 9) else ["conv_pad"]
+    assert [layer.name for layer in models[0].layers[1:]] == [*before, "conv"]
 
 
 def test_padded_identity():
@@ -204,3 +204,22 @@ def test_drop_path_drops_whole_samples():
     assert set(y.min(1)) == set(y.max(1)) == {0.0, 2.0}
     assert (y.min(1) == y.max(1)).all()
     assert layers.drop_path(image, 0.0, name="none") is image
+
+
+@pytest.mark.parametrize("size", [(4, 5), (None, None)])
+def test_channels_are_shuffled(size):
+    """As in PyTorch: (groups, channels of each) to (channels of each, groups)."""
+    image = keras.Input((*size, 6))
+    model = keras.Model(image, layers.ChannelShuffle(2)(image))
+    assert model.output_shape == (None, *size, 6)
+    x = RNG.standard_normal((2, 4, 5, 6)).astype("float32")
+    np.testing.assert_array_equal(model(x), x[..., [0, 3, 1, 4, 2, 5]])
+    with pytest.raises(ValueError, match=r"`groups` must divide the channels\. Received: groups=4, channels=6"):
+        layers.ChannelShuffle(4)(image)
+
+
+def test_only_of_few_channels_a_step_is_a_layer_of_its_own():
+    """TensorFlow's gradient of the two in one writes beyond its memory (docs/decisions.md)."""
+    image = keras.Input((9, 7, 16))
+    model = keras.Model(image, layers.conv(image, 16, 1, stride=2, name="conv"))
+    assert [layer.name for layer in model.layers[1:]] == ["conv"]

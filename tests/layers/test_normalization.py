@@ -1,4 +1,4 @@
-"""Batch normalization from one reading of its input: what it computes under JAX, and that it is Keras's elsewhere."""
+"""Batch normalization: what it computes in training under JAX and TensorFlow, and that it is Keras's elsewhere."""
 
 import json
 
@@ -68,11 +68,69 @@ def test_under_jax_it_is_as_near_to_float64_as_keras_s(on_jax):
             assert error <= max(limit, 2 * theirs[what]), (name, what, ours, theirs)
 
 
-def test_elsewhere_it_is_keras_s():
+def tensorflow_results(kind, x, dy, dtype, **options):
+    """Returns the output, the gradients of input, gamma and beta, and the moving mean and variance, in float64."""
+    import tensorflow as tf
+
+    layer = kind(momentum=0.25, epsilon=1e-5, dtype=dtype, **options)
+    layer.build(x.shape)
+    x = tf.constant(x, layer.compute_dtype)
+    weights = [weight.value for weight in layer.trainable_variables]
+
+    @tf.function(jit_compile=False)
+    def run():
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=True)
+            loss = tf.reduce_sum(tf.cast(y, "float64") * dy)
+        return y, *tape.gradient(loss, [x, *weights])
+
+    return [np.asarray(value, "float64") for value in (*run(), layer.moving_mean, layer.moving_variance)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    ("shape", "mean"), [((8, 7, 7, 6), 0), ((8, 7, 7, 6), 10), ((2, 1, 1, 6), 0), ((1, 1, 1, 2), 1)]
+)
+def test_under_tensorflow_it_is_as_near_to_float64_as_keras_s(shape, mean, dtype):
+    random = np.random.default_rng(0)
+    x, dy = random.standard_normal(shape) + mean, random.standard_normal(shape)
+    true = tensorflow_results(keras.layers.BatchNormalization, x, dy, "float64")
+    ours = tensorflow_results(layers.BatchNormalization, x, dy, dtype)
+    theirs = tensorflow_results(keras.layers.BatchNormalization, x, dy, dtype)
+    floor = {"float32": 3e-6, "mixed_bfloat16": 1e-2, "mixed_float16": 1e-3}[dtype]
+    for one, other, wanted in zip(ours, theirs, true, strict=True):
+        scale = np.abs(wanted).max() + 1e-6
+        assert np.abs(one - wanted).max() / scale <= max(floor, 2 * np.abs(other - wanted).max() / scale)
+
+
+def test_under_tensorflow_a_compiled_step_moves_the_averages_alike():
+    import tensorflow as tf
+
     x = np.random.default_rng(0).standard_normal((4, 3, 3, 2)).astype("float32")
-    ours, theirs = layers.BatchNormalization(epsilon=1e-5), keras.layers.BatchNormalization(epsilon=1e-5)
-    for training in (True, False):
-        np.testing.assert_array_equal(ours(x, training=training), theirs(x, training=training))
+    layer, theirs = (
+        kind(gamma_initializer="ones") for kind in (layers.BatchNormalization, keras.layers.BatchNormalization)
+    )
+    y = tf.function(lambda x: layer(x, training=True), jit_compile=True)(x)
+    np.testing.assert_allclose(y, theirs(x, training=True), atol=1e-5)
+    for one, other in zip(layer.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "training"),
+    [
+        ((4, 3, 3, 2), {}, False),
+        ((4, 3, 3, 2), {"trainable": False}, True),
+        ((4, 3, 3, 2), {"axis": 1}, True),
+        ((4, 3, 3, 2), {"dtype": "float64"}, True),
+        ((4, 2), {}, True),
+    ],
+)
+def test_elsewhere_it_is_keras_s(shape, options, training):
+    x = np.random.default_rng(0).standard_normal(shape)
+    ours, theirs = layers.BatchNormalization(**options), keras.layers.BatchNormalization(**options)
+    np.testing.assert_array_equal(ours(x, training=training), theirs(x, training=training))
     for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 

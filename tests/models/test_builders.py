@@ -62,7 +62,16 @@ def test_public_names():
         "list_models",
         "train",
     }
-    others |= {"data", "quantize_aware", "recipes", "scaling", "MobileNet", "freeze", "recalibrate_batch_norm"}
+    others |= {
+        "data",
+        "quantize_aware",
+        "recipes",
+        "reparameterize",
+        "scaling",
+        "MobileNet",
+        "freeze",
+        "recalibrate_batch_norm",
+    }
     others |= {
         "decode_predictions",
         "grad_cam",

@@ -27,9 +27,10 @@ def test_network(key):
         counted = network_tables.counted(key, model)
         pixels = int(published["pixels"] or builder.input_size)
         elsewhere = pixels != builder.input_size
-        macs = kresnet.cost(model, input_shape=(pixels, pixels, 3)).macs if elsewhere else int(counted["macs"])
+        channels = len(builder.spec.mean)
+        macs = kresnet.cost(model, input_shape=(pixels, pixels, channels)).macs if elsewhere else int(counted["macs"])
     assert model.name == key
-    assert model.input_shape == (None, builder.input_size, builder.input_size, 3)
+    assert model.input_shape == (None, builder.input_size, builder.input_size, channels)
     assert model.output_shape == (None, 1000 if builder.input_size > 32 else 10)
     assert counted["parameters"] == published["parameters"]
     assert counted == COUNTED[key], "run `make table`"
@@ -44,8 +45,8 @@ def test_network_trains_and_saves(key, tmp_path):
     """Cut short: probabilities; a training step moves every variable; and the saved file is the model."""
     keras.utils.set_random_seed(0)
     size = 64 if kresnet.get_builder(key).input_size > 32 else 16
-    images = np.random.default_rng(0).integers(0, 256, (4, size, size, 3), "uint8")
     model = shallow(key, size)
+    images = np.random.default_rng(0).integers(0, 256, (4, *model.input_shape[1:]), "uint8")
     np.testing.assert_allclose(outputs(model, images).sum(1), 1, rtol=1e-4)
     before = [keras.ops.convert_to_numpy(variable).copy() for variable in model.trainable_variables]
     model.compile(keras.optimizers.SGD(10.0), "sparse_categorical_crossentropy", run_eagerly=True)

@@ -13,10 +13,32 @@ RNG = np.random.default_rng(0)
 
 def test_convolutions_are_the_paper_s():
     """Weight layers in configurations A, B, D and E: table 1. What parameters they have, `test_networks` counts."""
-    for key, layers in (("vgg11", 11), ("vgg13", 13), ("vgg16_bn", 16), ("vgg19_bn", 19)):
+    lengths = {"vgg11": 11, "vgg11_lrn": 11, "vgg13": 13, "vgg16_c": 16, "vgg16_bn": 16, "vgg19_bn": 19}
+    for key, layers in lengths.items():
         model = kresnet.create_model(key, **SMALL)
         kinds = keras.layers.Conv2D, keras.layers.Dense
         assert sum(isinstance(layer, kinds) for layer in model.layers) == layers
+
+
+def test_configurations_a_lrn_and_c_are_table_1_s(no_weights):
+    names = [layer.name for layer in kresnet.VGG11_LRN().layers]
+    place = names.index("stage1_lrn")
+    assert names[place - 1 : place + 2] == ["stage1_act1", "stage1_lrn", "stage1_pool"]
+    assert sum(name.endswith("lrn") for name in names) == 1
+    convs = [layer for layer in kresnet.VGG16_C().layers if isinstance(layer, keras.layers.Conv2D)]
+    ones = [layer.name for layer in convs if layer.kernel_size == (1, 1)]
+    assert ones == ["stage3_conv3", "stage4_conv3", "stage5_conv3"]
+    assert [layer.filters for layer in convs] == [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6
+
+
+def test_weights_of_a_network_without_lrn_are_not_its(tmp_path):
+    file = tmp_path / "vgg11.safetensors"
+    kresnet.save_weights(kresnet.VGG11(input_shape=(32, 32, 3), **SMALL), file, layout="torchvision")
+    with pytest.raises(ValueError, match="differs in `local_response_norm`"):
+        kresnet.VGG11_LRN(input_shape=(32, 32, 3), weights=file, **SMALL)
+    save_file(load_file(file), file)  # without what the file said of itself
+    with pytest.raises(ValueError, match="No PyTorch checkpoint can be of this network"):
+        kresnet.VGG11_LRN(input_shape=(32, 32, 3), weights=file, **SMALL)
 
 
 @pytest.mark.parametrize("size", [(224, 224), (448, 224), (64, 96), (250, 300)])
@@ -58,6 +80,18 @@ def test_features_are_what_each_pooling_takes():
     assert model.feature_strides == {"stage2": 2, "stage3": 4, "stage4": 8, "stage5": 16}
     maps = model(np.zeros((1, 64, 64, 3)))
     assert {name: m.shape[1] for name, m in maps.items()} == {"stage2": 32, "stage3": 16, "stage4": 8, "stage5": 4}
+
+
+def test_images_of_which_one_pixel_is_left_train():
+    model = kresnet.VGG11(input_shape=(32, 32, 3), **SMALL)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    assert np.isfinite(model.train_on_batch(np.ones((2, 32, 32, 3)), np.zeros(2)))
+
+
+def test_timm_s_files_without_the_top_leave_all_of_the_head(tmp_path):
+    file = tmp_path / "vgg11.safetensors"
+    kresnet.save_weights(kresnet.VGG11(**SMALL), file, layout="timm")
+    kresnet.VGG11(include_top=False, weights=file, **SMALL)
 
 
 def test_weights_without_the_top_leave_all_of_the_head(tmp_path):
@@ -113,6 +147,8 @@ def test_scaling_leaves_the_dense_layers():
         ("depths=(1, 1), widths=(64, 128, 256, 512, 512)", {"depths": (1, 1)}),
         ("dense_widths=(64, 0)", {"dense_widths": (64, 0)}),
         ("batch_norm=1", {"batch_norm": 1}),
+        ("local_response_norm=1", {"local_response_norm": 1}),
+        ("last_kernel=5", {"last_kernel": 5}),
         ("activation='rleu'", {"activation": "rleu"}),
         ("input_shape=(31, 32, 3)", {"input_shape": (31, 32, 3)}),
     ],

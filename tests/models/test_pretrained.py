@@ -104,6 +104,19 @@ def test_imagenet(resnet18, hosted):
 
 
 @pytest.mark.slow
+def test_the_recommended_of_a_network_are_of_any_layout(tmp_path, hosted):
+    """MobileNetV3-Small's are timm's, with TensorFlow's padding; EfficientNetV2-S's torchvision's."""
+    for key, stored, needed in (
+        ("mobilenetv3_small_100", "timm:mobilenetv3_small_100:65", {"padding": "same", "epsilon": 1e-3}),
+        ("efficientnetv2_s", "torchvision:efficientnet_v2_s:65", {"padding": "symmetric", "epsilon": 1e-3}),
+    ):
+        hosted(reference.checkpoint(stored, tmp_path / f"{key}.safetensors"))
+        model = kresnet.create_model(key, **SMALL, weights="imagenet")
+        assert needed.items() <= model.kresnet_config["spec"].items()
+        assert model.kresnet_config["labels"][207] == "golden retriever"
+
+
+@pytest.mark.slow
 def test_the_network_becomes_what_they_were_trained_for(tmp_path, hosted):
     hosted(reference.checkpoint("timm:tf_efficientnet_b0:224", tmp_path / "b0.safetensors"))
     model = kresnet.EfficientNetB0(**SMALL, weights="tf_ap_in1k", classifier_activation=None)
@@ -263,7 +276,9 @@ LAYOUTS = {
     "resnext29_8x64d": ("prlz77",),
     "wrn_16_8": ("xternalz",),
     "mobilenetv2_100": ("timm", "torchvision"),
+    "mobilenetv3_small_100": ("timm", "torchvision"),
     "efficientnet_b0": ("timm", "torchvision", "lukemelas"),
+    "efficientnetv2_s": ("timm", "torchvision"),
     "vgg11_bn": ("timm", "torchvision"),
 }
 

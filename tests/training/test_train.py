@@ -84,6 +84,22 @@ def test_a_network_given_as_a_model_learns_its_labels(run):
     assert "arXiv:1512.03385" in (folder / "report.html").read_text()
 
 
+@pytest.mark.slow
+def test_a_network_of_one_channel_sees_grey_images(tmp_path):
+    photos, out = write_folder(tmp_path / "photos"), tmp_path / "run"
+    kresnet.train("lenet5", photos, "quick", out=out, epochs=1, batch_size=5, verbose=False)
+    assert json.loads((out / "config.json").read_text())["input_shape"] == [32, 32, 1]
+    page = (out / "report.html").read_text()
+    assert '<a href="https://doi.org/10.1109/5.726791">doi:10.1109/5.726791</a>' in page
+    result = kresnet.evaluate(out, photos, split="all", verbose=False)
+    alone = {file: dict(found) for file, found in predict(out, [photos])}
+    for file, probabilities in zip(result.file_paths, result.probabilities, strict=True):
+        found = [alone[file][name] for name in result.class_names]
+        np.testing.assert_allclose(found, probabilities, atol=0.02)  # resized by ours and by TensorFlow
+    whole = kresnet.evaluate(tiny(3), photos, split="all", crops="full", scales=(32,), verbose=False)
+    assert whole.probabilities.shape == (18, 3)
+
+
 def test_a_run_is_not_overwritten(run):
     with pytest.raises(ValueError, match="holds a run already"):
         kresnet.train(tiny(), "digits", out=run[0])

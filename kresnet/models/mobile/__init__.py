@@ -1,1 +1,1 @@
-"""Inverted residuals: MobileNet V1 and V2, EfficientNet."""
+"""Inverted residuals: MobileNet V1 to V3, EfficientNet and EfficientNetV2."""

@@ -1,6 +1,6 @@
 """Timm's mobile architectures by its names: each one's spec is what computes the same function.
 
-github.com/huggingface/pytorch-image-models, timm/models/efficientnet.py.
+github.com/huggingface/pytorch-image-models, timm/models/efficientnet.py and mobilenetv3.py.
 """
 
 from __future__ import annotations
@@ -18,8 +18,20 @@ def registered(pattern: str) -> dict[str, InvertedSpec]:
     return {key: registry.get_builder(key).spec for key in registry.list_models(pattern)}
 
 
+def minimalistic(spec: InvertedSpec) -> InvertedSpec:
+    """Returns a MobileNetV3 without what is slow on some devices: 5x5 kernels, squeeze-and-excitation, hard-swish."""
+    rows = (row._replace(k=min(row.k, 3), se=0.0, activation=None) for row in spec.table)
+    return replace(spec, table=tuple(rows), activation="relu")
+
+
 B8 = replace(efficientnet.B0, width_multiplier=2.2, depth_multiplier=3.6, head_dropout_rate=0.5)
-_EFFICIENTNETS = {**registered("efficientnet_*"), "efficientnet_b8": B8}
+_EFFICIENTNETS = {**registered("efficientnet_*"), "efficientnet_b8": B8, **registered("efficientnetv2_[sml]")}
+_MOBILENETS = {
+    **registered("mobilenetv3_*_075"),
+    **registered("mobilenetv3_*_100"),
+    "mobilenetv3_large_minimal_100": minimalistic(mobilenet.V3_LARGE),
+    "mobilenetv3_small_minimal_100": minimalistic(mobilenet.V3_SMALL),
+}
 
 ARCHITECTURES: dict[str, InvertedSpec] = {
     **registered("mobilenet*"),
@@ -28,5 +40,6 @@ ARCHITECTURES: dict[str, InvertedSpec] = {
     "mobilenetv2_110d": replace(mobilenet.V2, width_multiplier=1.1, depth_multiplier=1.2, fixed_ends=True),
     "mobilenetv2_120d": replace(mobilenet.V2, width_multiplier=1.2, depth_multiplier=1.4, fixed_ends=True),
     **_EFFICIENTNETS,
-    **{f"tf_{name}": replace(spec, **TENSORFLOW) for name, spec in _EFFICIENTNETS.items()},
+    **{f"tf_{name}": replace(spec, **TENSORFLOW) for name, spec in (_EFFICIENTNETS | _MOBILENETS).items()},
+    **{f"tf_{name}": spec for name, spec in registered("efficientnetv2_b*").items()},
 }

@@ -12,6 +12,9 @@ from kresnet.data.draws import fold
 # Size of the shuffle buffer of a stream, in encoded images of about 100 KB each.
 SHUFFLE_BUFFER = 10_000
 
+# Images whose order is found at a time; of packed folders, also whose files are in memory.
+BLOCK = 32
+
 
 class Share(NamedTuple):
     """What a process reads of each batch: images `first` to `first + size` of its `batch_size`, `images` in all."""
@@ -46,7 +49,7 @@ class Order(NamedTuple):
         return batch * self.share.size if self.jumps else batch * 0
 
     def at(self, epoch: Any, place: Any) -> tuple[Any, Any]:
-        """Returns which image has a place, from 0, among those that this process reads, and the number of its draw."""
+        """Returns which images have places, from 0, among those this process reads, and the numbers of their draws."""
         import tensorflow as tf
 
         share, seed = self.share, tf.constant(self.seed, tf.int64)
@@ -111,7 +114,6 @@ def records(source: sources.Source, epochs: Epochs, order: Order) -> Any:
     import tensorflow as tf
 
     share = order.share
-    start = tf.data.Dataset.range(1).map(lambda _: tf.ensure_shape(tf.numpy_function(epochs.begin, [], tf.int64), [2]))
     if source.stream:
 
         def streamed(begun: Any) -> Any:
@@ -130,18 +132,28 @@ def records(source: sources.Source, epochs: Epochs, order: Order) -> Any:
                 data = data.map(lambda position, record: record).enumerate()
             return data.map(lambda place, record: (tf.stack([epoch, 0, place]), *record))
 
+        start = tf.data.Dataset.range(1).map(
+            lambda _: tf.ensure_shape(tf.numpy_function(epochs.begin, [], tf.int64), [2])
+        )
         return start.flat_map(streamed)
 
-    records = tf.constant(source.paths) if source.paths is not None else tf.constant(source.pixels)
-    labels = tf.constant(source.labels)
+    # Python counts, a block at a time: that costs an image nothing, where each operation and each function of the graph
+    # is prepared anew for every epoch.
+    def block(begun: np.ndarray, number: np.int64) -> tuple[Any, ...]:
+        begun = epochs.begin() if number == 0 else begun
+        first = order.first_place(begun[1])
+        places = np.arange(first + number * BLOCK, min(first + (number + 1) * BLOCK, share.images))
+        with tf.device("CPU"):
+            i, draw = (np.asarray(x) for x in order.at(begun[0], places))
+        where = np.stack([np.full_like(places, begun[0]), np.full_like(places, first), places], 1)
+        return begun, where, draw, source.records(i), source.labels[i]
 
-    def placed(begun: Any) -> Any:
-        epoch, first = begun[0], order.first_place(begun[1])
+    def numbered(begun: Any, number: Any) -> tuple[Any, tuple[Any, ...]]:
+        kind = tf.uint8 if source.pixels is not None else tf.string
+        shapes = [2], [None, 3], [None], [None, *source.record_shape], [None]
+        found = tf.numpy_function(block, [begun, number], [tf.int64, tf.int64, tf.int64, kind, tf.int64])
+        begun, *found = (tf.ensure_shape(x, shape) for x, shape in zip(found, shapes, strict=True))
+        return begun, tuple(found)
 
-        def record(place: Any) -> Any:
-            i, draw = order.at(epoch, place)
-            return tf.stack([epoch, first, place]), draw, tf.gather(records, i), tf.gather(labels, i)
-
-        return tf.data.Dataset.range(first, share.images).map(record)
-
-    return start.flat_map(placed)
+    blocks = tf.data.Dataset.range(-(-share.images // BLOCK))
+    return blocks.scan(np.array([-1, 0]), numbered).unbatch()

@@ -45,6 +45,15 @@ class Source:
     left_out: str | None = None
 
     @property
+    def record_shape(self) -> tuple[int, ...]:
+        """Of one of the `records`."""
+        return () if self.pixels is None else self.pixels.shape[1:]
+
+    def records(self, indices: np.ndarray) -> np.ndarray:
+        """Returns what some images are read from, (number, ...): pixels, or files' paths, as bytes."""
+        return self.pixels[indices] if self.pixels is not None else self.paths[indices]
+
+    @property
     def file_paths(self) -> tuple[str, ...] | None:
         """The paths as text; None where images are no files."""
         return None if self.paths is None else tuple(map(os.fsdecode, self.paths.tolist()))

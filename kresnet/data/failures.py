@@ -59,8 +59,8 @@ class Failures:
     Args:
         source: whose images they are.
         order: tells which image has which place.
-        problem: a function of a file's path and the key of its draws, which returns what is wrong with the file, or
-            None if nothing is.
+        problem: a function of an image's index and the key of its draws, which returns what is wrong with its file,
+            or None if nothing is.
         prepare: the function that failed, which for a healthy file raises the error of its augmentation.
         on_error: "raise" or "skip".
 
@@ -72,7 +72,7 @@ class Failures:
         self,
         source: sources.Source,
         order: Order,
-        problem: Callable[[str, np.ndarray], str | None],
+        problem: Callable[[int, np.ndarray], str | None],
         prepare: Callable[..., Any],
         on_error: str,
     ) -> None:
@@ -92,10 +92,10 @@ class Failures:
         name = self._source.name
         if self._source.paths is None:
             return name, f"{name}: image {place} of epoch {epoch}, both counted from 0, cannot be decoded"
-        i, draw = self._order.at(epoch, place)
-        path, label = self._source.paths[int(i)], self._source.labels[int(i)]
-        name = os.fsdecode(path)
-        said = self._problem(name, np.asarray(self._order.key(epoch, draw)))
+        i, draw = (int(x) for x in self._order.at(epoch, place))
+        record, label = self._source.records(np.array([i]))[0], self._source.labels[i]
+        name = os.fsdecode(self._source.paths[i])
+        said = self._problem(i, np.asarray(self._order.key(epoch, draw)))
         if said is None:
-            self._prepare(np.array([epoch, 0, place]), draw, path, label)
+            self._prepare(np.array([epoch, 0, place]), draw, record, label)
         return name, said or f"{images.shown(name)}: it could not be read, and then it could"

@@ -143,7 +143,7 @@ def load(
     data = records(found, epochs, order)
     data = data.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if found.pixels is None:
-        data = data.ignore_errors().batch(share, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        data = data.ignore_errors().batch(share)
         data = accounted(data, epochs, order, failures, share if drop_remainder else 1)
     else:
         data = data.batch(share, drop_remainder, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

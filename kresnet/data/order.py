@@ -156,4 +156,5 @@ def records(source: sources.Source, epochs: Epochs, order: Order) -> Any:
         return begun, tuple(found)
 
     blocks = tf.data.Dataset.range(-(-share.images // BLOCK))
-    return blocks.scan(np.array([-1, 0]), numbered).unbatch()
+    blocks = blocks.scan(np.array([-1, 0]), numbered)
+    return (blocks.prefetch(2) if source.packed else blocks).unbatch()  # these are read while others are decoded

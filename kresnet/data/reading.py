@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 import numpy as np
@@ -37,17 +37,18 @@ class Reader:
 
         if self._source.pixels is not None:
             return self._from_pixels(record, key)
-        data = record if self._source.paths is None else tf.io.read_file(record)
+        data = record if self._source.holds_bytes else tf.io.read_file(record)
         return self._resized(self._decode(data, key), 3)
 
-    def problem(self, path: str, key: np.ndarray) -> str | None:
-        """Returns what is wrong with a file, after its name; None if it can be decoded."""
+    def problem(self, i: int, key: np.ndarray) -> str | None:
+        """Returns what is wrong with the i-th image's file, after its name; None if it can be decoded."""
+        name = os.fsdecode(self._source.paths[i])
         try:
-            self._decoded(Path(path).read_bytes(), path, key)
+            self._decoded(self._source.read(i), name, key)
         except images.ImageError as error:
             return str(error)
         except OSError as error:
-            return f"{images.shown(path)}: {error.strerror}"
+            return f"{images.shown(name)}: {error.strerror}"
         return None
 
     def _from_pixels(self, pixels: Any, key: Any) -> Any:

@@ -89,13 +89,16 @@ class Failures:
         _log.warning("Skipped %s", said)
 
     def _named(self, epoch: np.int64, place: np.int64) -> tuple[str, str]:
+        import tensorflow as tf
+
         name = self._source.name
         if self._source.paths is None:
             return name, f"{name}: image {place} of epoch {epoch}, both counted from 0, cannot be decoded"
-        i, draw = (int(x) for x in self._order.at(epoch, place))
-        record, label = self._source.records(np.array([i]))[0], self._source.labels[i]
+        i, draw = (x.numpy() for x in self._order.at(epoch, place))
         name = os.fsdecode(self._source.paths[i])
-        said = self._problem(i, np.asarray(self._order.key(epoch, draw)))
+        said = self._problem(i, self._order.key(epoch, draw).numpy())
         if said is None:
-            self._prepare(np.array([epoch, 0, place]), draw, record, label)
+            record, label = self._source.records(np.array([i]))[0], self._source.labels[i]
+            inputs = map(tf.constant, (np.array([epoch, 0, place]), draw, record, label))
+            tf.function(self._prepare, autograph=False)(*inputs)  # in a graph, as it failed
         return name, said or f"{images.shown(name)}: it could not be read, and then it could"

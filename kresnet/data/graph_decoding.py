@@ -46,7 +46,8 @@ def decoder(policy: Policy, size: int, pixel_limit: int, in_python: Callable[[An
         most = tf.minimum(images.most_pixels(tf.cast(length, tf.int64)), pixel_limit)
         plain = is_jpeg & (channels != 4) & (pixels <= most)
         head = tf.strings.substr(data, 0, images.HEAD)
-        upright = tf.strings.regex_replace(head, "Exif", "", replace_global=False) == head
+        # What may be turned, or have several pictures (Exif data, multi-picture format), is looked at.
+        upright = tf.strings.regex_replace(head, "Exif|MPF", "", replace_global=False) == head
         # Most images go one way, and operations on ways not taken cost time too, unless they are in a function.
         at_once = plain & upright & (pixels <= share)
         if steps:

@@ -183,12 +183,12 @@ def most_pixels(length: int) -> int:
 
 
 def is_upright(head: bytes) -> np.bool_:
-    """Tells whether a JPEG, of which the first `HEAD` bytes are given, is known to be stored as it is to be shown."""
+    """Tells whether a JPEG, of which `HEAD` bytes are given, is surely one picture, stored as it is to be shown."""
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(head), formats=_FORMATS) as image:
-            return np.bool_(_orientation(image) == _ORIENTATIONS[1])
+            return np.bool_(_is_jpeg(image) and _orientation(image) == _ORIENTATIONS[1])
     except Exception:  # of almost any kind; `decode` sees the whole file and says what it is
         return np.False_
 
@@ -198,7 +198,7 @@ def _orientation(image: Any) -> tuple[bool, bool, bool]:
 
 
 def _is_jpeg(image: Any) -> bool:
-    return image.format in ("JPEG", "MPO")  # the latter has other pictures behind the first, such as a preview
+    return image.format == "JPEG"  # "MPO" has other pictures behind the first, such as a preview
 
 
 def _is_plain_jpeg(image: Any) -> bool:

@@ -29,17 +29,17 @@ def accounted(data: Any, epochs: Epochs, order: Order, failed: Callable[[int, in
 
     count = order.share.images
 
-    def look(due: np.ndarray, where: np.ndarray) -> tuple[np.int64, np.bool_]:
+    def look(state: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.bool_]:
         (epoch, first), places = where[0, :2].tolist(), where[:, 2].tolist()
-        due = first if due < 0 else int(due)
+        epoch, due = (epoch, first) if state[0] < 0 else state.tolist()  # by now another epoch may have begun
         if places[-1] - due != len(places) - 1:
             for place in sorted({*range(due, places[-1])} - {*places}):
                 failed(epoch, place)
-        return np.int64(places[-1] + 1), np.bool_(fewest <= len(places) and places[-1] < count)
+        return np.array([epoch, places[-1] + 1]), np.bool_(fewest <= len(places) and places[-1] < count)
 
-    def looked(due: Any, batch: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-        due, wanted = tf.numpy_function(look, [due, batch[0]], [tf.int64, tf.bool])
-        return tf.ensure_shape(due, []), (tf.ensure_shape(wanted, []), *batch[1:])
+    def looked(state: Any, batch: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+        state, wanted = tf.numpy_function(look, [state, batch[0]], [tf.int64, tf.bool])
+        return tf.ensure_shape(state, [2]), (tf.ensure_shape(wanted, []), *batch[1:])
 
     def end(_: Any) -> tuple[Any, ...]:
         def where() -> np.ndarray:
@@ -49,7 +49,7 @@ def accounted(data: Any, epochs: Epochs, order: Order, failed: Callable[[int, in
         zeros = (tf.zeros([1, *spec.shape[1:]], spec.dtype) for spec in data.element_spec[1:])
         return tf.ensure_shape(tf.numpy_function(where, [], tf.int64), [1, 3]), *zeros
 
-    data = data.concatenate(tf.data.Dataset.range(1).map(end)).scan(np.int64(-1), looked)
+    data = data.concatenate(tf.data.Dataset.range(1).map(end)).scan(np.array([-1, -1]), looked)
     return data.filter(lambda wanted, *batch: wanted)
 
 

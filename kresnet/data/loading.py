@@ -50,7 +50,7 @@ def load(
             - "digits": the 1797 scans (8x8 pixels, grey) that come with scikit-learn;
             - the path of a folder with one subfolder per class, or with "train" and "validation" (or "val") folders
               of that form. It may hold jpg, jpeg, png, gif, bmp and webp files; Exif orientation is applied, and what
-              is transparent lies on white;
+              is transparent lies on white. A folder that `kresnet data pack` wrote gives the same batches;
             - "tfds:NAME": a classification dataset of tensorflow-datasets.
         split: "train", "validation", "test" or "all"; for tensorflow-datasets also its own syntax, such as
             "train[:10%]". The digits and a folder without splits are split class by class, by `split_seed`.

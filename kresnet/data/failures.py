@@ -94,9 +94,9 @@ class Failures:
         name = self._source.name
         if self._source.paths is None:
             return name, f"{name}: image {place} of epoch {epoch}, both counted from 0, cannot be decoded"
-        i, draw = (x.numpy() for x in self._order.at(epoch, place))
+        i, draw = (np.int64(x) for x in self._order.at(epoch, place))
         name = os.fsdecode(self._source.paths[i])
-        said = self._problem(i, self._order.key(epoch, draw).numpy())
+        said = self._problem(i, np.asarray(self._order.key(epoch, draw)))
         if said is None:
             record, label = self._source.records(np.array([i]))[0], self._source.labels[i]
             inputs = map(tf.constant, (np.array([epoch, 0, place]), draw, record, label))

@@ -243,6 +243,13 @@ def check_data(options: argparse.Namespace) -> int:
     return 1 if found.errors else 0
 
 
+def pack_data(options: argparse.Namespace) -> int:
+    from kresnet.data.pack import pack
+
+    print(f"wrote {pack(options.folder, options.out)}")
+    return 0
+
+
 def demo(options: argparse.Namespace) -> int:
     from kresnet.inference.demo import serve
 

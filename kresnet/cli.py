@@ -81,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--pixel-limit", type=int, default=100_000_000, metavar="PIXELS", help="(default: 100 million)"
     )
     command.set_defaults(run=actions.check_data)
+    _data_arguments(commands)
     command = commands.add_parser("demo", help="a page to try a .tflite", description="A page that runs a .tflite.")
     command.add_argument("file", help="the .tflite")
     command.add_argument("--labels", metavar="FILE", help="one class a line (default: those inside the .tflite)")
@@ -104,6 +105,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         number = getattr(error, "signal", signal.SIGINT)
         print(f"kresnet: {error}" if str(error) else "kresnet: interrupted", file=sys.stderr)
         return 128 + number
+
+
+def _data_arguments(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("data", help="pack images for slow disks", description="Folders of images.")
+    command = command.add_subparsers(required=True, metavar="WHAT").add_parser(
+        "pack",
+        help="a folder into TFRecords",
+        description="Pack a folder of images into TFRecords, of which a network is trained as of the folder.",
+    )
+    command.add_argument("folder", metavar="DIR", help="one subfolder a class, or train/ and validation/ of such")
+    command.add_argument("--out", metavar="DIR", help="(default: the folder's name and -packed)")
+    command.set_defaults(run=actions.pack_data)
 
 
 def _preprocessing_arguments(command: argparse.ArgumentParser) -> None:

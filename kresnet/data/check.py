@@ -59,7 +59,7 @@ def check(folder: str | os.PathLike, pixel_limit: int = PIXEL_LIMIT) -> Findings
         ValueError: if there is no such folder, or it holds no class folders.
     """
     splits = {split: (path, folders.classes(path)) for split, path in folders.split_folders(folder).items()}
-    images = [(split, *one) for split, (_, found) in splits.items() for one in folders.walked(found)]
+    images = [(split, name, Path(path)) for split, (_, found) in splits.items() for name, path in folders.walked(found)]
     counts = {split: dict.fromkeys(found, 0) for split, (_, found) in splits.items()}
     errors, places = [], defaultdict(list)
     with concurrent.futures.ThreadPoolExecutor() as pool, progress.bar() as bar:

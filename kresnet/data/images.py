@@ -30,6 +30,9 @@ PIXEL_LIMIT = 100_000_000
 # As TensorFlow weighs red, green and blue in a grey pixel.
 _GREY = np.float32([[0.2989], [0.587], [0.114]])
 
+# Bytes of a JPEG in which its Exif data begin, if there are any.
+HEAD = 65536
+
 Box = tuple[int, int, int, int]  # top, left, height, width in pixels
 Window = Callable[[int, int], Box]  # the box to cut out of an image of this height and width
 
@@ -99,9 +102,8 @@ def decode(
     with _opened(data, name, pixel_limit) as image:
         width, height = image.size
         # Most JPEGs have no Exif data. It is at the beginning of the file, and searching is faster than parsing.
-        may_be_turned = image.format != "JPEG" or b"Exif" in data[:65536]
-        orientation = image.getexif().get(0x0112) if may_be_turned else 1
-        transposed, upwards, leftwards = _ORIENTATIONS.get(orientation, _ORIENTATIONS[1])
+        may_be_turned = not _is_jpeg(image) or b"Exif" in data[:HEAD]
+        transposed, upwards, leftwards = _orientation(image) if may_be_turned else _ORIENTATIONS[1]
         if transposed:
             height, width = width, height
         top, left, h, w = window(height, width)
@@ -152,8 +154,7 @@ def _opened(data: bytes, name: str, pixel_limit: int) -> Iterator[Any]:
             width, height = image.size
             if width * height > pixel_limit:
                 raise ImageError(f"{name}: {width} x {height} pixels are more than the limit of {pixel_limit}")
-            # Each 8 x 8 pixels take a bit at least, and more in all but a few files.
-            if image.format == "JPEG" and width * height > 8 * 64 * len(data):
+            if _is_jpeg(image) and width * height > most_pixels(len(data)):
                 raise ImageError(f"{name}: its header lies: {len(data)} bytes cannot hold {width} x {height} pixels")
             yield image
     except ImageError:
@@ -176,8 +177,32 @@ def _reason(error: Exception) -> str:
     return " ".join(reason.split()) or type(error).__name__
 
 
+def most_pixels(length: int) -> int:
+    """Returns how many pixels a JPEG of so many bytes can hold: 8 x 8 take a bit at least, and more in most files."""
+    return 8 * 64 * length
+
+
+def is_upright(head: bytes) -> np.bool_:
+    """Tells whether a JPEG, of which `HEAD` bytes are given, is surely one picture, stored as it is to be shown."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(head), formats=_FORMATS) as image:
+            return np.bool_(_is_jpeg(image) and _orientation(image) == _ORIENTATIONS[1])
+    except Exception:  # of almost any kind; `decode` sees the whole file and says what it is
+        return np.False_
+
+
+def _orientation(image: Any) -> tuple[bool, bool, bool]:
+    return _ORIENTATIONS.get(image.getexif().get(0x0112), _ORIENTATIONS[1])
+
+
+def _is_jpeg(image: Any) -> bool:
+    return image.format == "JPEG"  # "MPO" has other pictures behind the first, such as a preview
+
+
 def _is_plain_jpeg(image: Any) -> bool:
-    return image.format == "JPEG" and image.mode in ("L", "RGB")
+    return _is_jpeg(image) and image.mode in ("L", "RGB")
 
 
 @contextlib.contextmanager

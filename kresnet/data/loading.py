@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +11,9 @@ import numpy as np
 from kresnet import checks
 from kresnet.data import augment as augmentation
 from kresnet.data import images, sources
-from kresnet.data.order import Epochs, Share, records, unwanted
-
-_log = logging.getLogger("kresnet")
+from kresnet.data.failures import Failures, accounted
+from kresnet.data.order import Epochs, Order, Share, records, unwanted
+from kresnet.data.reading import Reader
 
 
 def load(
@@ -52,7 +50,7 @@ def load(
             - "digits": the 1797 scans (8x8 pixels, grey) that come with scikit-learn;
             - the path of a folder with one subfolder per class, or with "train" and "validation" (or "val") folders
               of that form. It may hold jpg, jpeg, png, gif, bmp and webp files; Exif orientation is applied, and what
-              is transparent lies on white;
+              is transparent lies on white. A folder that `kresnet data pack` wrote gives the same batches;
             - "tfds:NAME": a classification dataset of tensorflow-datasets.
         split: "train", "validation", "test" or "all"; for tensorflow-datasets also its own syntax, such as
             "train[:10%]". The digits and a folder without splits are split class by class, by `split_seed`.
@@ -125,40 +123,48 @@ def load(
     share = batch_size // shard[1]
     of_rest = 0 if drop_remainder else min(max(rest - shard[0] * share, 0), share)
 
-    epochs, skipped = Epochs(), []
-    read = _reader(found, policy, image_size, grey, on_error, pixel_limit, skipped)
+    own = found.count if shard[1] == 1 else whole * share + of_rest
+    jumps = on_error == "raise" and not found.stream  # else only reading tells which image begins a batch
+    order = Order(found.count, shuffle, repeats, seed, Share(shard[0] * share, share, batch_size, own), jumps)
+    epochs, mixes = Epochs(), bool(mixup or cutmix)
+    reader = Reader(found, policy, image_size, pixel_limit, grey)
 
-    def prepare(epoch: Any, draw: Any, record: Any, label: Any) -> tuple[Any, Any, Any, Any]:
-        key = tf.stack([tf.cast(seed, tf.int64), epoch])
-        key = tf.random.experimental.stateless_fold_in(key, draw)
-        image, ok = read(record, key)
+    def prepare(where: Any, draw: Any, record: Any, label: Any) -> tuple[Any, ...]:
+        key = order.key(where[0], draw)
+        image = reader(record, key)
         shape = image.shape
         for function in policy.pixels:
             image = function(image, key)
-        return tf.ensure_shape(augmentation.to_uint8(image), shape), label, key, ok
+        whole = augmentation.to_uint8(image) if policy.pixels else tf.cast(tf.round(image), tf.uint8)  # is in range
+        image = tf.ensure_shape(whole, shape)
+        return where, image, label, *([key] if mixes else [])
 
-    jumps = on_error == "raise" and not found.stream  # else only reading tells which image begins a batch
-    own = found.count if shard[1] == 1 else whole * share + of_rest
-    data = records(found, epochs, shuffle, repeats, seed, Share(shard[0] * share, share, batch_size, own), jumps)
+    failures = Failures(found, order, reader.problem, prepare, on_error)
+    data = records(found, epochs, order)
     data = data.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    if on_error == "skip":
-        data = data.filter(lambda image, label, key, ok: ok)
-    data = data.batch(share, drop_remainder, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    if mixup or cutmix:
-        mix, classes = augmentation.mixer(mixup, cutmix), len(found.class_names)
-
-        def mixed(image: Any, label: Any, key: Any, ok: Any) -> tuple[Any, Any]:
-            return mix(image, tf.one_hot(label, classes), key[0])
-
-        data = data.map(mixed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    if found.pixels is None:
+        data = data.ignore_errors().batch(share)
+        data = accounted(data, epochs, order, failures, share if drop_remainder else 1)
     else:
-        data = data.map(lambda image, label, key, ok: (image, label))
+        data = data.batch(share, drop_remainder, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    mix = augmentation.mixer(mixup, cutmix) if mixes else None
+
+    def finish(_: Any, image: Any, label: Any, *key: Any) -> tuple[Any, Any]:
+        image, label = (tf.ensure_shape(x, [share if drop_remainder else None, *x.shape[1:]]) for x in (image, label))
+        return mix(image, tf.one_hot(label, len(found.class_names)), key[0][0]) if mix else (image, label)
+
+    data = data.map(finish, **({"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True} if mixes else {}))
     if jumps:
         data = unwanted(epochs, data.element_spec, share).concatenate(data)
     if on_error == "raise":  # with "skip" the number of batches is not known in advance
         data = data.apply(tf.data.experimental.assert_cardinality(whole + (of_rest > 0)))
     data = without_tuning(data.prefetch(tf.data.AUTOTUNE))
-    data.class_names, data.examples, data.epochs, data.skipped = found.class_names, found.count, epochs, skipped
+    data.class_names, data.examples, data.epochs, data.skipped = (
+        found.class_names,
+        found.count,
+        epochs,
+        failures.skipped,
+    )
     data.labels, data.file_paths, data.left_out = found.labels, found.file_paths, found.left_out
     return data
 
@@ -179,65 +185,6 @@ def without_tuning(dataset: Any) -> Any:
     options.autotune.enabled = False
     options.autotune.initial_parallelism = os.cpu_count()
     return dataset.with_options(options)
-
-
-def _reader(
-    source: sources.Source,
-    policy: augmentation.Policy,
-    size: int,
-    grey: bool,
-    on_error: str,
-    pixel_limit: int,
-    skipped: list[str],
-) -> Any:
-    """Returns a function from (record, key) to (float32 pixels (size, size, channels), whether decoding worked)."""
-    import tensorflow as tf
-
-    def resized(image: Any, channels: int) -> Any:
-        # `resize` returns float32, except for an image that already has this size.
-        image = tf.cast(tf.image.resize(tf.ensure_shape(image, [None, None, channels]), (size, size)), tf.float32)
-        return tf.image.rgb_to_grayscale(image) if grey and channels == 3 else image
-
-    def from_pixels(pixels: Any, key: Any) -> tuple[Any, Any]:
-        if policy.whole:
-            image = tf.numpy_function(policy.whole, [pixels], tf.uint8, stateful=False)
-            return resized(image, pixels.shape[2]), tf.constant(True)
-        top, left, height, width = policy.window(pixels.shape[0], pixels.shape[1], key)
-        return resized(pixels[top : top + height, left : left + width], pixels.shape[2]), tf.constant(True)
-
-    # Compiled, with a single argument: run one by one, its dozen operations would take as long as the decoding.
-    @tf.function(input_signature=[tf.TensorSpec([4], tf.int64)])
-    def window_of(size_and_key: Any) -> Any:
-        height, width = tf.cast(size_and_key[0], tf.int32), tf.cast(size_and_key[1], tf.int32)
-        return tf.stack(policy.window(height, width, size_and_key[2:]))
-
-    with tf.device("CPU"):
-        window_of = window_of.get_concrete_function()
-
-    def decoded(record: bytes, key: np.ndarray) -> tuple[np.ndarray, np.bool_]:
-        name = os.fsdecode(record) if source.paths is not None else source.name
-
-        def window(height: int, width: int) -> images.Box:
-            return tuple(window_of(np.array([height, width, *key])).numpy().tolist())
-
-        try:
-            data = Path(name).read_bytes() if source.paths is not None else record
-            if policy.whole:  # of a whole JPEG at full resolution: fidelity before speed
-                return policy.whole(images.decode(data, images.shown(name), pixel_limit=pixel_limit)), np.True_
-            return images.decode(data, images.shown(name), window, size, pixel_limit), np.True_
-        except (images.ImageError, OSError) as error:
-            said = str(error) if isinstance(error, images.ImageError) else f"{images.shown(name)}: {error.strerror}"
-            if on_error == "raise":
-                raise ValueError(said) from None
-            skipped.append(name)
-            _log.warning("Skipped %s", said)
-            return np.zeros((1, 1, 3), np.uint8), np.False_
-
-    def from_file(record: Any, key: Any) -> tuple[Any, Any]:
-        pixels, ok = tf.numpy_function(decoded, [record, key], [tf.uint8, tf.bool], stateful=False)
-        return resized(pixels, 3), tf.ensure_shape(ok, [])
-
-    return from_pixels if source.pixels is not None else from_file
 
 
 def ended() -> None:

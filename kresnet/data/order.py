@@ -7,9 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kresnet.data import sources
+from kresnet.data.draws import fold
 
 # Size of the shuffle buffer of a stream, in encoded images of about 100 KB each.
 SHUFFLE_BUFFER = 10_000
+
+# Images whose order is found at a time; of packed folders, also whose files are in memory.
+BLOCK = 32
 
 
 class Share(NamedTuple):
@@ -21,10 +25,52 @@ class Share(NamedTuple):
     images: int
 
 
+class Order(NamedTuple):
+    """The order of images in an epoch, and the numbers of their random draws.
+
+    Attributes:
+        count: how many images a source has.
+        shuffle: whether each epoch has an order of its own.
+        repeats: how often an image comes in an epoch.
+        seed: of the order, and of all draws.
+        share: what this process reads.
+        jumps: whether an epoch begins with the first batch that is wanted, and not with the first of all.
+    """
+
+    count: int
+    shuffle: bool
+    repeats: int
+    seed: int
+    share: Share
+    jumps: bool
+
+    def first_place(self, batch: Any) -> Any:
+        """Returns the first place that is read if a batch is the first that is wanted."""
+        return batch * self.share.size if self.jumps else batch * 0
+
+    def at(self, epoch: Any, place: Any) -> tuple[Any, Any]:
+        """Returns which images have places, from 0, among those this process reads, and the numbers of their draws."""
+        import tensorflow as tf
+
+        share, seed = self.share, tf.constant(self.seed, tf.int64)
+        position = place // share.size * share.batch_size + share.first + place % share.size
+        i = position // self.repeats
+        if self.shuffle:
+            i = tf.random.experimental.index_shuffle(i, tf.stack([seed, epoch]), self.count - 1)
+        return i, i + position % self.repeats * self.count
+
+    def key(self, epoch: Any, draw: Any) -> Any:
+        """Returns the key of an image's random draws, int64 (2,)."""
+        import tensorflow as tf
+
+        return fold(tf.stack([tf.constant(self.seed, tf.int64), epoch]), draw)
+
+
 class Epochs:
     """Counts the epochs of a dataset. All its random draws depend on the count.
 
     Attributes:
+        begun: the number of the last epoch that began, and its first batch.
         next: the number of the next epoch, from 0. Assign it to repeat an epoch or to resume.
         first: the first batch of the next epoch that is wanted, from 0. Those before it come all the same, so that an
             epoch keeps its length, but as zeros where that saves decoding their images.
@@ -32,12 +78,13 @@ class Epochs:
 
     def __init__(self) -> None:
         self.next, self.first = 0, 0
+        self.begun = np.array([-1, 0])
 
     def begin(self) -> np.ndarray:
         """Returns the number of the epoch that begins, and its first batch that is wanted; counts the epoch."""
-        begun = np.array([self.next, self.first])
+        self.begun = np.array([self.next, self.first])
         self.next, self.first = self.next + 1, 0
-        return begun
+        return self.begun
 
 
 def unwanted(epochs: Epochs, spec: Any, batch_size: int) -> Any:
@@ -53,48 +100,61 @@ def unwanted(epochs: Epochs, spec: Any, batch_size: int) -> Any:
     return start.flat_map(lambda first: zeros(tf.ensure_shape(first, [])))
 
 
-def records(
-    source: sources.Source, epochs: Epochs, shuffle: bool, repeats: int, seed: int, share: Share, jumps: bool
-) -> Any:
-    """Returns a dataset of (epoch, draw, record, label), one epoch long, from the first batch that is wanted on.
+def records(source: sources.Source, epochs: Epochs, order: Order) -> Any:
+    """Returns a dataset of (where, draw, record, label), one epoch long.
 
-    `draw` numbers the random draws of an epoch: the k-th repeat of image i, from 0, has the number i + k * count.
+    `where` is int64 (3,): the epoch, the first place in it that is read, and the record's own place, from 0. `draw`
+    numbers the random draws of an epoch: the k-th repeat of image i, from 0, has the number i + k * count.
+
+    Args:
+        source: where the records are from.
+        epochs: counts the epochs.
+        order: of the records; a stream's is as random as a buffer of them allows.
     """
     import tensorflow as tf
 
-    start = tf.data.Dataset.range(1).map(lambda _: tf.ensure_shape(tf.numpy_function(epochs.begin, [], tf.int64), [2]))
+    share = order.share
     if source.stream:
 
         def streamed(begun: Any) -> Any:
             epoch = begun[0]
             data = source.stream().enumerate()
-            if shuffle:
+            if order.shuffle:
                 # The graph's seed must not be 0: TensorFlow would then compare the other seed, a tensor, in Python.
-                tf.compat.v1.set_random_seed(seed + 1)
-                data = data.shuffle(min(source.count, SHUFFLE_BUFFER), seed=epoch)
-            draws = tf.data.Dataset.range(0, repeats * source.count, source.count)
-            data = data.flat_map(lambda i, example: draws.map(lambda draw: (epoch, i + draw, *example)))
-            data = data.take(source.count)
-            if share.size == share.batch_size:
-                return data
-            mine = share.first // share.size
-            data = data.enumerate().filter(lambda position, _: position % share.batch_size // share.size == mine)
-            return data.map(lambda position, record: record)
+                tf.compat.v1.set_random_seed(order.seed + 1)
+                data = data.shuffle(min(order.count, SHUFFLE_BUFFER), seed=epoch)
+            draws = tf.data.Dataset.range(0, order.repeats * order.count, order.count)
+            data = data.flat_map(lambda i, example: draws.map(lambda draw: (i + draw, *example)))
+            data = data.take(order.count).enumerate()
+            if share.size != share.batch_size:
+                mine = share.first // share.size
+                data = data.filter(lambda position, _: position % share.batch_size // share.size == mine)
+                data = data.map(lambda position, record: record).enumerate()
+            return data.map(lambda place, record: (tf.stack([epoch, 0, place]), *record))
 
+        start = tf.data.Dataset.range(1).map(
+            lambda _: tf.ensure_shape(tf.numpy_function(epochs.begin, [], tf.int64), [2])
+        )
         return start.flat_map(streamed)
 
-    def draws(begun: Any) -> Any:
-        epoch, first = begun[0], begun[1]
-        key = tf.stack([tf.constant(seed, tf.int64), epoch])
+    # Python counts, a block at a time: that costs an image nothing, where each operation and each function of the graph
+    # is prepared anew for every epoch.
+    def block(begun: np.ndarray, number: np.int64) -> tuple[Any, ...]:
+        begun = epochs.begin() if number == 0 else begun
+        first = order.first_place(begun[1])
+        places = np.arange(first + number * BLOCK, min(first + (number + 1) * BLOCK, share.images))
+        with tf.device("CPU"):
+            i, draw = (np.asarray(x) for x in order.at(begun[0], places))
+        where = np.stack([np.full_like(places, begun[0]), np.full_like(places, first), places], 1)
+        return begun, where, draw, source.records(i), source.labels[i]
 
-        def draw(own: Any) -> Any:
-            position = own // share.size * share.batch_size + share.first + own % share.size
-            i = position // repeats
-            i = tf.random.experimental.index_shuffle(i, key, source.count - 1) if shuffle else i
-            return epoch, i, i + position % repeats * source.count
+    def numbered(begun: Any, number: Any) -> tuple[Any, tuple[Any, ...]]:
+        kind = tf.uint8 if source.pixels is not None else tf.string
+        shapes = [2], [None, 3], [None], [None, *source.record_shape], [None]
+        found = tf.numpy_function(block, [begun, number], [tf.int64, tf.int64, tf.int64, kind, tf.int64])
+        begun, *found = (tf.ensure_shape(x, shape) for x, shape in zip(found, shapes, strict=True))
+        return begun, tuple(found)
 
-        return tf.data.Dataset.range(first * share.size if jumps else 0, share.images).map(draw)
-
-    records = tf.constant(source.paths) if source.paths is not None else tf.constant(source.pixels)
-    labels = tf.constant(source.labels)
-    return start.flat_map(draws).map(lambda epoch, i, draw: (epoch, draw, tf.gather(records, i), tf.gather(labels, i)))
+    blocks = tf.data.Dataset.range(-(-share.images // BLOCK))
+    blocks = blocks.scan(np.array([-1, 0]), numbered)
+    return (blocks.prefetch(2) if source.packed else blocks).unbatch()  # these are read while others are decoded

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kresnet import checks
-from kresnet.data import folders, images
+from kresnet.data import folders, images, shards
 
 # Datasets of tensorflow-datasets whose images all have one size are decoded into memory, up to this many bytes.
 IN_MEMORY = 2**30
@@ -30,6 +30,8 @@ class Source:
         labels: integers, (count,); None for a stream.
         pixels: uint8, (count, height, width, channels).
         paths: of the image files, bytes, (count,).
+        packed: what holds the files, if they are packed; `paths` are their names then.
+        places: of the images among those that are packed, (count,); None for all.
         left_out: a line on the files of a folder that are not read; None if all are.
         stream: a function without arguments that returns a `tf.data.Dataset` of (encoded image, label), always in the
             same order.
@@ -43,6 +45,50 @@ class Source:
     paths: np.ndarray | None = None
     stream: Callable[[], Any] | None = None
     left_out: str | None = None
+    packed: shards.Shards | None = None
+    places: np.ndarray | None = None
+
+    @property
+    def record_shape(self) -> tuple[int, ...]:
+        """Of one of the `records`."""
+        return () if self.pixels is None else self.pixels.shape[1:]
+
+    @property
+    def holds_bytes(self) -> bool:
+        """Whether the records are files' bytes, and not their paths or pixels."""
+        return self.packed is not None or self.stream is not None
+
+    def records(self, indices: np.ndarray) -> np.ndarray:
+        """Returns what some images are read from, (number, ...): pixels, files' paths, or a packed folder's files.
+
+        A packed file that cannot be read is empty: decoding it fails, and `read` says why.
+        """
+        if self.packed is None:
+            return self.pixels[indices] if self.pixels is not None else self.paths[indices]
+
+        def read(i: int) -> bytes:
+            try:
+                return self.read(i)
+            except OSError:
+                return b""
+
+        return np.array([*self.packed.threads.map(read, indices.tolist())], object)
+
+    def read(self, i: int) -> bytes:
+        """Returns the bytes of the i-th image's file, where images have `paths`.
+
+        Raises:
+            OSError: if it cannot be read.
+        """
+        if self.packed is not None:
+            return self.packed.read(self.places[i] if self.places is not None else i)
+        return Path(os.fsdecode(self.paths[i])).read_bytes()
+
+    def only(self, indices: np.ndarray) -> Source:
+        """Returns some of the images of a folder."""
+        chosen = {"labels": self.labels[indices], "paths": self.paths[indices]}
+        places = None if self.packed is None else indices
+        return dataclasses.replace(self, count=len(indices), places=places, **chosen)
 
     @property
     def file_paths(self) -> tuple[str, ...] | None:
@@ -86,11 +132,8 @@ def decoders(source: Source) -> Iterator[tuple[Callable[[], np.ndarray], int]]:
         for pixels, label in zip(source.pixels, source.labels, strict=True):
             yield (lambda pixels=pixels: pixels), int(label)
     elif source.paths is not None:
-        for path, label in zip(source.paths, source.labels, strict=True):
-            yield (
-                (lambda path=path: images.decode(Path(os.fsdecode(path)).read_bytes(), images.shown(path))),
-                int(label),
-            )
+        for i, (path, label) in enumerate(zip(source.paths, source.labels, strict=True)):
+            yield (lambda i=i, path=path: images.decode(source.read(i), images.shown(path))), int(label)
     else:
         for i, (encoded, label) in enumerate(source.stream().as_numpy_iterator()):
             yield (lambda encoded=encoded, i=i: images.decode(encoded, f"{source.name}[{i}]")), int(label)
@@ -126,6 +169,32 @@ def _digits(split: str, seed: int, fraction: float) -> Source:
     return Source("digits", names, len(chosen), labels[chosen], pixels=pixels[chosen])
 
 
+def listed(folder: Path) -> Source:
+    """Lists all images of a folder that holds one subfolder per class, or of a split of a packed folder.
+
+    Raises:
+        ValueError: if there are fewer than two classes, or one has no images.
+    """
+    if shards.is_packed(folder):
+        packed = shards.Shards(folder)
+        common = {"labels": packed.labels, "paths": packed.paths, "packed": packed, "left_out": packed.left_out}
+        return Source(str(folder), packed.class_names, len(packed.labels), **common)
+    found = folders.classes(folder)
+    checks.require(len(found) > 1, f"{folder} holds one class only; a classifier needs at least two", classes=[*found])
+    empty = [name for name, files in found.items() if not files.images]
+    checks.require(
+        not empty, f"{folder} has classes without an image; `kresnet check-data` says what they hold", empty=empty
+    )
+    paths = np.array([os.fsencode(path) for _, path in folders.walked(found)])  # a name need not be text
+    labels = np.repeat(np.arange(len(found)), [len(files.images) for files in found.values()])
+    left_out = Counter(reason for files in found.values() for _, reason in files.left_out)
+    del left_out[folders.HIDDEN]  # nobody misses them
+    if beside := folders.beside_classes(folder):
+        left_out["images beside the classes' folders"] = len(beside)
+    said = folders.left_out(left_out, folder)
+    return Source(str(folder), tuple(found), len(paths), labels, paths=paths, left_out=said)
+
+
 def _folder(folder: Path, split: str, seed: int, fraction: float) -> Source:
     splits = folders.split_folders(folder)
     if "" in splits:
@@ -133,23 +202,8 @@ def _folder(folder: Path, split: str, seed: int, fraction: float) -> Source:
     else:
         wanted = splits.get(split) or (splits.get("validation") if split == "test" else None)
         checks.require(wanted, f"{folder} has the splits {', '.join(splits)}", split=split)
-    listed = folders.classes(wanted)
-    checks.require(
-        len(listed) > 1, f"{wanted} holds one class only; a classifier needs at least two", classes=[*listed]
-    )
-    empty = [name for name, files in listed.items() if not files.images]
-    checks.require(
-        not empty, f"{wanted} has classes without an image; `kresnet check-data` says what they hold", empty=empty
-    )
-    paths = np.array([os.fsencode(path) for _, path in folders.walked(listed)])  # a name need not be text
-    labels = np.repeat(np.arange(len(listed)), [len(files.images) for files in listed.values()])
-    chosen = _split(labels, split if "" in splits else "all", seed, fraction)
-    left_out = Counter(reason for files in listed.values() for _, reason in files.left_out)
-    del left_out[folders.HIDDEN]  # nobody misses them
-    if beside := folders.beside_classes(wanted):
-        left_out["images beside the classes' folders"] = len(beside)
-    said = folders.left_out(left_out, wanted)
-    return Source(str(wanted), tuple(listed), len(chosen), labels[chosen], paths=paths[chosen], left_out=said)
+    found = listed(wanted)
+    return found.only(_split(found.labels, split if "" in splits else "all", seed, fraction))
 
 
 def _tfds(name: str, split: str, fraction: float, data_dir: Any) -> Source:

@@ -17,7 +17,13 @@ from kresnet.graph.trace import Call, trace
 # What each kind of layer is called in a picture. Those that only fit shapes, or act in training alone, are left out.
 PASSED_OVER = ("ZeroPadding2D", "EdgePadding2D", "Dropout", "ChannelShuffle")
 JOINS = {"Add": "+", "Multiply": "×", "Concatenate": "concatenate"}
-ACTIVATIONS = {"relu": "ReLU", "relu6": "ReLU6", "silu": "swish", "hard_silu": "hard-swish", "hard_sigmoid": "hard sigmoid"}
+ACTIVATIONS = {
+    "relu": "ReLU",
+    "relu6": "ReLU6",
+    "silu": "swish",
+    "hard_silu": "hard-swish",
+    "hard_sigmoid": "hard sigmoid",
+}
 
 
 @dataclasses.dataclass

@@ -186,7 +186,9 @@ def _edge(nodes: list[Node], end: int, source: int) -> str:
     path = f"M{points[0][0]:.0f} {points[0][1]:.0f}"
     for (x0, y0), (x1, y1) in itertools.pairwise(points):
         bend = (y0 + y1) / 2
-        path += f"L{x1:.0f} {y1:.0f}" if abs(x0 - x1) < 1 else f"C{x0:.0f} {bend:.0f} {x1:.0f} {bend:.0f} {x1:.0f} {y1:.0f}"
+        path += (
+            f"L{x1:.0f} {y1:.0f}" if abs(x0 - x1) < 1 else f"C{x0:.0f} {bend:.0f} {x1:.0f} {bend:.0f} {x1:.0f} {y1:.0f}"
+        )
     return f'<path d="{path}" fill="none" stroke="#7d8590" stroke-width="1.6" marker-end="url(#a)"/>'
 
 

@@ -113,7 +113,9 @@ def of_recipes() -> str:
         number, comma, section = recipe.paper.partition(",")
         paper = f"[{number}]({link(number)}){comma}{section}" if number[:4].isdigit() else recipe.paper
         cells = (f"`{name}`", length, recipe.batch_size, recipe.optimizer, f"{recipe.learning_rate:g}")
-        lines.append(f"| {' | '.join(map(str, cells))} | {recipe.schedule} | {recipe.weight_decay:g} | {augment} | {paper} |")
+        lines.append(
+            f"| {' | '.join(map(str, cells))} | {recipe.schedule} | {recipe.weight_decay:g} | {augment} | {paper} |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""A block of a network as a small graph of parts: a convolution, norm and activation, a sum, ... `tools/draw.py` draws it.
+"""A block of a network as a small graph of parts: convolutions, norms and activations, sums. `tools/draw.py` draws it.
 
 It is read off the network that a builder makes, so that no picture can differ from what is computed.
 """
@@ -14,9 +14,11 @@ from networks import without_weights
 import kresnet
 from kresnet.graph.trace import Call, trace
 
+TIMES = "\u00d7"
+
 # What each kind of layer is called in a picture. Those that only fit shapes, or act in training alone, are left out.
 PASSED_OVER = ("ZeroPadding2D", "EdgePadding2D", "Dropout", "ChannelShuffle")
-JOINS = {"Add": "+", "Multiply": "×", "Concatenate": "concatenate"}
+JOINS = {"Add": "+", "Multiply": TIMES, "Concatenate": "concatenate"}
 ACTIVATIONS = {
     "relu": "ReLU",
     "relu6": "ReLU6",
@@ -119,7 +121,7 @@ def _channels(tensor) -> int:
 
 
 def _window(size: tuple[int, int]) -> str:
-    return f"{size[0]}×{size[1]}"
+    return f"{size[0]}{TIMES}{size[1]}"
 
 
 def _step(layer) -> str:

@@ -195,9 +195,10 @@ def _edge(nodes: list[Node], end: int, source: int) -> str:
 def _box(node: Node) -> str:
     height, x, y = HEIGHT[node.part.kind], node.x, _y(node)
     radius = height / 2 if node.part.kind in ("join", "end") else 4
+    text = html.escape(node.part.text)
     return (
         f'<rect x="{x - node.width / 2:.1f}" y="{y - height / 2:.1f}" width="{node.width:.1f}" height="{height}" '
-        f'rx="{radius:g}" fill="{FILL[node.part.kind]}"/><text x="{x:.1f}" y="{y:.1f}">{html.escape(node.part.text)}</text>'
+        f'rx="{radius:g}" fill="{FILL[node.part.kind]}"/><text x="{x:.1f}" y="{y:.1f}">{text}</text>'
     )
 
 

@@ -1,4 +1,4 @@
-"""The networks by family, as a reader looks for them: for the README's table, and for docs/networks.md (`make table`)."""
+"""The networks by family, as a reader looks for them: for the README's table and docs/networks.md (`make table`)."""
 
 from __future__ import annotations
 

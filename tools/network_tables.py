@@ -1,5 +1,5 @@
-"""Writes what is made from the networks (`make table`): the catalogue, docs/networks.md, the README's table of families,
-docs/recipes.md's of recipes, the pictures of blocks, and the stub that editors read."""
+"""Writes what is made from the networks (`make table`): the catalogue, the tables of the README, docs/networks.md and
+docs/recipes.md, the pictures of blocks, and the stub that editors read."""
 
 import collections
 import csv

@@ -46,6 +46,8 @@ def resolved(link: re.Match, folder: pathlib.Path, here: str) -> str:
     if not target.exists() and not (target.parent == DOCS and target.name in FROM_TOP):
         raise ValueError(f"There is no such file. Received: link={path!r} in {folder}")
     made = {ROOT / source: name for name, source in FROM_TOP.items()}
+    if text == path and target.suffix == ".md":  # a reader of the site knows pages by their headings
+        text = target.read_text().partition("\n")[0].lstrip("# ") if target.exists() else text
     if target in made:
         return f"[{text}]({posixpath.relpath(made[target], here or '.')}{anchor})"
     if target.is_relative_to(DOCS):

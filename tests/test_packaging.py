@@ -60,6 +60,7 @@ def test_each_has_its_reason(setup):
 
 @pytest.mark.slow
 def test_a_wheel_holds_what_is_read(tmp_path, monkeypatch):
+    pytest.importorskip("build")
     wheel, source = package.build(tmp_path)
     package.check_wheel(wheel)
     data = {str(path.relative_to(ROOT)) for path in (ROOT / "kresnet").rglob("*") if path.suffix in (".csv", ".html")}

@@ -1,5 +1,5 @@
 """Writes what is made from the networks (`make table`): the catalogue, the tables of the README, docs/networks.md and
-docs/recipes.md, the pictures of blocks, and the stub that editors read."""
+docs/recipes.md, the pictures of blocks, the notebooks, and the stub for editors."""
 
 import collections
 import csv
@@ -131,8 +131,11 @@ def with_table(path: pathlib.Path) -> str:
 
 
 if __name__ == "__main__":
+    import notebooks  # what it needs, no test of the tables does
+
     write_catalogue()
     for file in TABLES:
         file.write_text(with_table(file))
     draw.write()
+    notebooks.write()
     stub.FILE.write_text(stub.text())

@@ -1,8 +1,11 @@
-"""An extension of griffe, which reads the API's pages from the source: builders are made when the package runs."""
+"""An extension of griffe, which reads the API's pages from the source: for builders, which are made when the package
+runs, and for fields, which have their comments in the place of docstrings."""
 
 from __future__ import annotations
 
 import inspect
+import linecache
+import re
 
 import griffe
 
@@ -25,6 +28,18 @@ class Builders(griffe.Extension):
             )
             function.docstring = griffe.Docstring(inspect.cleandoc(builder.__doc__), parent=function)
             pkg.set_member(name, function)
+
+    def on_attribute_instance(self, *, attr: griffe.Attribute, **_) -> None:
+        if attr.docstring is None and attr.parent.is_class and attr.endlineno:
+            line = linecache.getline(str(attr.filepath), attr.endlineno)
+            if comment := re.search(r"  # (.+)$", line):
+                attr.docstring = griffe.Docstring(comment[1], parent=attr)
+
+    def on_instance(self, *, obj: griffe.Object, **_) -> None:
+        """Marks up what is a power or a list in a text, and would be bold or run on in a page."""
+        if obj.docstring:
+            text = obj.docstring.value.replace("**2", "\u00b2")
+            obj.docstring.value = re.sub(r"^((?! *- ).*\S)\n( +- )", r"\1\n\n\2", text, flags=re.MULTILINE)
 
     @staticmethod
     def _parameter(known: inspect.Parameter) -> griffe.Parameter:

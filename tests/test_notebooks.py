@@ -12,7 +12,7 @@ import nbformat  # noqa: E402
 import notebooks  # noqa: E402
 
 FILES = sorted(notebooks.FOLDER.glob("*.py"))
-SMALL = {"EPOCHS": 1, "CROPS": 2, "DEPTHS": (20,), "PHIS": (0,), "SIZE": {"why_residual": 16, "fine_tune": 64}}
+SMALL = {"EPOCHS": 1, "CROPS": 4, "DEPTHS": (20,), "PHIS": (0,), "SIZE": {"why_residual": 16, "fine_tune": 64}}
 
 
 def test_there_are_five_lessons():

@@ -28,8 +28,8 @@ MARKS = {
 }
 # Photographs are of 224 pixels, and a folder of 18 is small; the classes of a test need no more.
 SMALLER = (
-    (r"epochs=\d+", "epochs=1"),
-    (r'(kresnet\.train\(\s*"efficientnet_lite0".*?out="runs/own")', r"\1, batch_size=4, image_size=64"),
+    (r"epochs(=|\": )\d+", r"epochs\g<1>1"),
+    (r'(kresnet\.train\(\s*"efficientnet_lite0"[^)]*?out="runs/own")', r"\1, batch_size=4, image_size=64"),
     (r'(\.load\("photos", "\w+"), 224', r"\1, 64"),
     (r'(EfficientNetLite0\(weights="imagenet", )', r"\1input_shape=(64, 64, 3), "),
     ("batch_size=16", "batch_size=4"),

@@ -21,13 +21,13 @@ DATA = (
 
 # Run where the clone cannot be imported by chance.
 SMOKE = """
-import pathlib, numpy as np, kresnet
+import pathlib, numpy as np, tensorflow as tf, kresnet
 assert "site-packages" in kresnet.__file__, kresnet.__file__
 assert len(kresnet.list_models()) > 100 and kresnet.list_weights("resnet50")
 model = kresnet.ResNet20(classes=3)
 images = np.zeros((6, 32, 32, 3), "uint8")
-data = images, np.arange(6) % 3
-kresnet.train(model, data, "quick", out="run", epochs=1, batch_size=3, validation_data=data)
+data = tf.data.Dataset.from_tensor_slices((images, np.arange(6) % 3)).batch(3)
+kresnet.train(model, data, "quick", out="run", epochs=1, validation_data=data)
 assert "<html" in pathlib.Path("run/report.html").read_text()
 kresnet.export(model, "x.tflite", labels=["a", "b", "c"], latency=False)
 assert kresnet.decode_predictions(np.eye(1, 1000), top=1)[0][0][1] == "tench"

@@ -3,9 +3,10 @@
 Each is its paper's network with fewer channels and blocks, for 32x32 pixels, and without the steps in its stem that
 large images need; GoogLeNet, which has no small form, sees the images at 64x64. All train by one short recipe on the
 same images: Fashion-MNIST where it is installed (`apt install dataset-fashion-mnist`), else scikit-learn's digits. The
-picture has accuracy against multiply-adds, and circles by parameters. Takes at most 25 minutes on 2 cores.
+picture has accuracy against multiply-adds, and circles by parameters. Takes at most 25 minutes on 2
+cores.
 
-    python examples/history.py [--images 6000] [--epochs 4] [--out saved_models/history]
+    python examples/history.py [--images 5000] [--epochs 4] [--out saved_models/history]
 """
 
 import argparse
@@ -86,7 +87,7 @@ def build(key, fields):
 
 
 def draw(rows, path):
-    figure, axis = plt.subplots(figsize=(10, 6.5))
+    figure, axis = plt.subplots(figsize=(11, 7), layout="constrained")
     years = [year for year, *_ in rows]
     circles = axis.scatter(
         [macs / 1e6 for *_, macs, _, _ in rows],
@@ -96,8 +97,12 @@ def draw(rows, path):
         cmap="viridis",
         alpha=0.7,
     )
-    for year, name, macs, _, accuracy in rows:
-        axis.annotate(f"{name}, {year}", (macs / 1e6, 100 * accuracy), (6, 6), textcoords="offset points", fontsize=8)
+    # Neighbours in accuracy have their names on different sides.
+    for i, (year, name, macs, _, accuracy) in enumerate(sorted(rows, key=lambda row: row[-1])):
+        place = {"xytext": (9, 3), "ha": "left"} if i % 2 else {"xytext": (-9, -8), "ha": "right"}
+        point = (macs / 1e6, 100 * accuracy)
+        axis.annotate(f"{name}, {year}", point, textcoords="offset points", fontsize=8, **place)
+    axis.margins(0.15, 0.08)
     axis.set(xscale="log", xlabel="multiply-adds an image, millions", ylabel="test accuracy (%)")
     axis.set_title("Circles by parameters")
     figure.colorbar(circles, label="year")
@@ -106,7 +111,7 @@ def draw(rows, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=6000, help="to train with")
+    parser.add_argument("--images", type=int, default=5000, help="to train with")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("saved_models/history"))
     options = parser.parse_args()

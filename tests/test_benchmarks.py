@@ -42,7 +42,7 @@ def test_gpu():
     assert "failed" not in done.stdout, "keras.applications has no such network, and is left out"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_peers():
     options = "resnet20 --size=32 --rounds=1 --peers kresnet keras.applications".split()
     command = [sys.executable, str(BENCHMARKS / "peers.py"), *options]

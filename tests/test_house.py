@@ -46,7 +46,7 @@ def test_the_stub_is_current():
     assert stub.FILE.read_text() == stub.text(), "run `make table`"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_type_checker_knows_the_arguments(tmp_path):
     file = tmp_path / "used.py"
     file.write_text(

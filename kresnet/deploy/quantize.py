@@ -96,16 +96,15 @@ def is_quantize_aware(model: Any) -> bool:
 
 
 def with_rounded_weights(model: keras.Model) -> keras.Model:
-    """Returns a copy of a quantization-aware model whose weights are rounded already, in Keras's own layers.
+    """Returns a copy of a quantization-aware model whose weights are rounded already, in plain layers.
 
     A converter computes the rounding of small weights once and for all, but leaves that of large ones, such as a
     VGG's first dense layer, to each run of the file.
     """
-    plain = {rounding: kind for kind, rounding in _QUANTIZED.items() if kind is not keras.layers.Conv2D}
     found = {}
 
     def copy(operation: Any) -> Any:
-        kind = plain.get(type(operation))
+        kind = _ROUNDED.get(type(operation))
         if kind is None:
             return duplicate(operation)
         found[id(operation)] = operation
@@ -125,6 +124,11 @@ _QUANTIZED = {
     keras.layers.DepthwiseConv2D: QuantizedDepthwiseConv2D,
     DepthwiseConv2D: QuantizedDepthwiseConv2D,
     keras.layers.Dense: QuantizedDense,
+}
+_ROUNDED = {
+    QuantizedConv2D: GroupedConv2D,
+    QuantizedDepthwiseConv2D: keras.layers.DepthwiseConv2D,
+    QuantizedDense: keras.layers.Dense,
 }
 _NEW_RANGE = (
     *(keras.layers.Add, keras.layers.Multiply, keras.layers.GlobalAveragePooling2D),

@@ -17,7 +17,16 @@ from typing import Any, NamedTuple
 import keras
 
 from kresnet import checks
-from kresnet.layers import ACTIVATIONS, SparseConv2D, activation, conv, he_normal, local_response_norm, max_pool
+from kresnet.layers import (
+    ACTIVATIONS,
+    DepthwiseConv2D,
+    SparseConv2D,
+    activation,
+    conv,
+    he_normal,
+    local_response_norm,
+    max_pool,
+)
 from kresnet.layers.pixels import CIFAR, float32_if_mixed
 from kresnet.models.ends import FeatureMap
 from kresnet.models.family import MOST_CHANNELS, Family, Spec
@@ -62,7 +71,7 @@ def _max3(x: Any, spec: EarlySpec, name: str) -> Any:
 def _subsampled(x: Any, spec: EarlySpec, name: str) -> Any:
     """Sums 2x2 pixels, times a channel's coefficient, plus its bias. The coefficient holds the pooling's fourth."""
     x = keras.layers.AveragePooling2D(2, name=f"{name}_pool")(x)
-    x = keras.layers.DepthwiseConv2D(1, depthwise_initializer="ones", name=f"{name}_pool_scale")(x)
+    x = DepthwiseConv2D(1, depthwise_initializer="ones", name=f"{name}_pool_scale")(x)
     return activation(x, spec.activation, name=f"{name}_pool_act")
 
 

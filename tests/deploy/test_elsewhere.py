@@ -8,6 +8,8 @@ import sys
 import pytest
 from processes import COMMAND
 
+import kresnet
+
 TRAINED_ON_JAX = """
 import keras, numpy as np
 import kresnet
@@ -40,8 +42,13 @@ def test_what_jax_has_trained(tmp_path, on_jax):
     assert refused.endswith("Received: number=1")
     assert json.loads((tmp_path / "x.json").read_text())["labels"] == ["a", "b", "c"]
 
+
+@pytest.mark.thorough
+def test_the_command_exports_on_jax(tmp_path):
+    path = tmp_path / "x.keras"
+    kresnet.ResNet20(depths=(1,), widths=(8,), input_shape=(16, 16, 3)).save(path)
     done = subprocess.run(
-        [COMMAND, "export", paths["keras"], "--out", str(tmp_path / "y.tflite")],
+        [COMMAND, "export", str(path), "--out", str(tmp_path / "y.tflite")],
         env=os.environ | {"KERAS_BACKEND": "jax"},
         capture_output=True,
         text=True,

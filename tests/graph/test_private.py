@@ -7,9 +7,9 @@ import kresnet
 
 PACKAGE = pathlib.Path(kresnet.__file__).parent
 NAMED_TUPLE = {"_replace", "_asdict", "_fields", "_make"}
-# Private to others than Keras: what LiteRT tells of a file's operators, argparse's class of subcommands, and what the
-# hub's client says of a file that it knows not to exist.
-NOT_KERAS = {"_get_ops_details", "_SubParsersAction", "_CACHED_NO_EXIST"}
+# Private to others than Keras: what LiteRT tells of a file's operators, argparse's class of subcommands, what the hub's
+# client says of a file that it knows not to exist, and by what Optuna's storage knows a trial.
+NOT_KERAS = {"_get_ops_details", "_SubParsersAction", "_CACHED_NO_EXIST", "_trial_id"}
 BY_NAME = ("getattr", "setattr", "delattr", "hasattr")
 
 

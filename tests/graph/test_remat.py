@@ -25,7 +25,11 @@ def trained(remat, key, **fields):
 
 
 @pytest.mark.parametrize(
-    ("key", "fields"), [("densenet121", {"dropout_rate": 0.2}), ("resnetv2_18", {"drop_path_rate": 0.2})]
+    ("key", "fields"),
+    [
+        pytest.param("densenet121", {"dropout_rate": 0.2}, marks=pytest.mark.thorough),
+        pytest.param("resnetv2_18", {"drop_path_rate": 0.2}, marks=pytest.mark.slow),
+    ],
 )
 def test_what_is_learned_is_the_same(key, fields):
     plain, again = trained(False, key, **fields), trained(True, key, **fields)

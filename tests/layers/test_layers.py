@@ -79,7 +79,7 @@ def test_grouped_convolution_reloads():
     assert copy.get_config() == layer.get_config()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_grouped_convolution_without_a_kernel_of_its_own(tmp_path):
     """The groups are split, and one operator in a .tflite nevertheless."""
     exported = f"""

@@ -82,6 +82,7 @@ def test_public_names():
         "predict",
         "preprocess_input",
         "save_weights",
+        "search",
         "with_auxiliary_losses",
     }
     assert set(kresnet.__all__) == builders | others

@@ -156,7 +156,7 @@ def test_largest_is_the_largest(limit, no_weights):
     assert not fits(round(phi + 0.01, 2))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_largest_tflite(tmp_path):
     fields = {"table": [(1, 8, 1, 1)], "head_width": 16, "classes": 4, "gamma": 1.0, "alpha": 1.65}
     phi = largest(kresnet.EfficientNet, tflite_bytes=14_500, **fields)

@@ -57,7 +57,7 @@ def points(found):
     [
         ("evolution", 8, (0, 6)),
         ("tpe", 12, (11,)),  # which draws ten at random first
-        pytest.param("controller", 6, (0, 3), marks=pytest.mark.slow),
+        pytest.param("controller", 6, (0, 3), marks=pytest.mark.thorough),
     ],
 )
 def test_a_search_that_was_cut_short_is_the_search_that_was_not(strategy, trials, kills, tmp_path, monkeypatch):

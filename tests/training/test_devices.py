@@ -165,7 +165,7 @@ def test_kills_on_two_devices(tmp_path):
     python(TWO_CPUS + KILLED.format(out=str(tmp_path)))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_kills_on_two_devices_on_jax(tmp_path, on_jax):
     on_jax(KILLED.format(out=str(tmp_path)))
 

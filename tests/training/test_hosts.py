@@ -61,12 +61,27 @@ def _history(out):
 
 @pytest.mark.slow
 @pytest.mark.skipif(QUICKEST != "jax", reason="jax is not installed")
-def test_a_job_that_loses_a_process_goes_on(tmp_path):
+def test_a_job_that_loses_a_process_ends(tmp_path):
+    """And says how to go on."""
+    _lose_one(tmp_path / "killed")
+
+
+@pytest.mark.thorough
+@pytest.mark.skipif(QUICKEST != "jax", reason="jax is not installed")
+def test_a_job_that_has_lost_a_process_goes_on(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     statuses, said = _end(_start(2, whole, "resnet20", *OPTIONS, *FIELDS), whole)
     assert statuses == [0, 0], said
     assert (whole / "report.html").exists()
+    _lose_one(killed)
+    statuses, said = _end(_start(2, killed, "--resume"), killed)
+    assert statuses == [0, 0], said
+    assert "Going on in epoch" in said
+    assert _history(killed) == _history(whole)
 
+
+def _lose_one(killed):
+    """Trains as two processes into a folder, and kills one after the first epoch."""
     job = _start(2, killed, "resnet20", *OPTIONS, *FIELDS)
     end = time.monotonic() + 120
     while not (killed / "best.keras").exists():  # the first epoch is done
@@ -79,10 +94,6 @@ def test_a_job_that_loses_a_process_goes_on(tmp_path):
     assert "kresnet: Another of the 2 processes is lost" in said
     assert "--resume" in said.splitlines()[-1], said
     assert time.monotonic() - began < 60
-    statuses, said = _end(_start(2, killed, "--resume"), killed)
-    assert statuses == [0, 0], said
-    assert "Going on in epoch" in said
-    assert _history(killed) == _history(whole)
 
 
 @pytest.mark.thorough

@@ -125,7 +125,7 @@ def test_the_range_is_what_feeding_its_ends_gives(stack):
     check_range(stack)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @settings(max_examples=40, **QUICK)
 @given(stacks())
 def test_the_range_of_many_more(stack):
@@ -210,7 +210,7 @@ def batches(images, labels):
 
 
 @pytest.mark.slow
-@settings(max_examples=12, **QUICK)
+@settings(max_examples=6, **QUICK)
 @given(
     kind=st.sampled_from(sorted(IMAGES)),
     dtype=st.sampled_from(DTYPES),

@@ -50,7 +50,7 @@ def uninterrupted(tmp_path_factory):
     return folder, _train(folder, At())
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_kills_of_a_run_of_two_phases(tmp_path, uninterrupted, capfd):
     whole, history = uninterrupted
     out = tmp_path / "run"
@@ -116,7 +116,9 @@ def test_a_history_that_is_damaged_or_not_there_is_named(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGHUP, marks=pytest.mark.thorough), pytest.param(signal.SIGINT)]
+)
 def test_the_command_ends_with_the_status_of_its_signal_and_goes_on(number, tmp_path, capfd, monkeypatch):
     out, batches = tmp_path / "run", []
     save = states.save

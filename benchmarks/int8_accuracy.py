@@ -17,7 +17,6 @@ Takes half an hour on 2 cores.
 """
 
 import argparse
-import contextlib
 import functools
 import os
 import pathlib
@@ -112,8 +111,7 @@ def first_training(name, train, classes, steps):
 def export(network, file, calibration=None):
     """Writes an int8 file, however large its loss, since that is what is measured."""
     options = {"calibration": calibration, "agreement": 0.0, "latency": False}
-    with contextlib.redirect_stdout(None):
-        return TFLiteFile(kresnet.export(network, file, quantize="int8", io="uint8", **options))
+    return TFLiteFile(kresnet.export(network, file, quantize="int8", io="uint8", **options))
 
 
 def interval(before, after, copies):

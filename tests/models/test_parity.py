@@ -13,7 +13,7 @@ from kresnet import weights
 HUGE = {
     *("timm:legacy_senet154:224", "torchvision:wide_resnet101_2:65", "torchvision:wide_resnet50_2:224"),
     *("timm:efficientnet_b7:65", "torchvision:efficientnet_v2_s:65", "timm:seresnet152d:65"),
-    *("torchvision:vgg13_bn:65", "torchvision:vgg19:65"),
+    *("torchvision:vgg13_bn:65", "torchvision:vgg19:65", "timm:resnext101_32x4d:65", "timm:efficientnetv2_s:65"),
 }
 
 

@@ -155,7 +155,7 @@ def test_two_devices_are_one():
     assert "KERAS_BACKEND=jax" in refused
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_two_devices_are_one_on_jax(on_jax):
     _same(on_jax(SAME))
 

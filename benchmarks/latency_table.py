@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from kresnet import search
+from kresnet.search.layer_times import WHOLES
 from kresnet.search.space import SPACES
 
 
@@ -26,9 +27,14 @@ def main():
     options = parser.parse_args()
     space, table = SPACES[options.space](), search.LatencyTable(quantize=options.quantize)
     generator, ratios = np.random.default_rng(options.seed), []
+
+    def drawn():
+        return space.build(space.sample(generator), input_shape=(options.size, options.size, 3))
+
+    table.calibrate(drawn() for _ in range(WHOLES))  # not those that follow
     for i in range(options.networks):
         keras.utils.clear_session()
-        model = space.build(space.sample(generator), input_shape=(options.size, options.size, 3))
+        model = drawn()
         predicted = table.milliseconds(model)
         measured = table.measured(model)
         ratios.append(predicted / measured)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
+import numpy as np
+
 from kresnet import checks
 from kresnet.graph.cost import cost, without_weights
 from kresnet.search.goals import COSTS, Goal
-from kresnet.search.layer_times import LatencyTable
+from kresnet.search.layer_times import WHOLES, LatencyTable
 from kresnet.search.space import Point, Space
 
 LATENCIES = ("table", "file")
@@ -63,9 +66,14 @@ class Meter:
     def _milliseconds(self, point: Point) -> float:
         if self.latency == "file":
             return self.table.measured(self.space.build(point, **self.arguments))
+        # Always of the same networks: whatever was asked for before, and is again after a kill, costs the same.
+        generator = np.random.default_rng(0)
+        self.table.calibrate(self._weightless(self.space.sample(generator)) for _ in range(WHOLES))
+        return self.table.milliseconds(self._weightless(point))
+
+    def _weightless(self, point: Point) -> keras.Model:
         with without_weights():
-            model = self.space.build(point, **self.arguments)
-        return self.table.milliseconds(model)
+            return self.space.build(point, **self.arguments)
 
 
 def counted(model: Any) -> dict[str, float]:

@@ -9,6 +9,7 @@ import os
 import platform
 import statistics
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from kresnet.graph.pieces import pieces
 from kresnet.inference.tflite_file import TFLiteFile
 from kresnet.models.mobile.mobilenet import MobileNetV2
 
-ROUNDS = 31
+ROUNDS = 21
+WHOLES = 5
 
 
 class LatencyTable:
@@ -31,9 +33,9 @@ class LatencyTable:
     Each layer, or block with its shortcut, is exported as a `.tflite` of its own and timed when it first occurs; a
     network of layers that are known is added up in milliseconds. Times are of the processor and not of the clock, which
     other programs' turns would lengthen, and in turn with one network that is always the same, so that what else
-    the machine does meanwhile, and how fast it is allowed to be, meets both. That network also drives the layer's
-    weights out of the nearest cache, as the other layers do between two images; what the layer takes and gives is in
-    it, as where the layer before has just written. What it takes to enter any file is taken off.
+    the machine does meanwhile, and how fast it is allowed to be, meets both. What it takes to enter any file is taken
+    off. The sum is corrected by what a few whole networks take (`calibrate`): caches serve a layer alone better or
+    worse than one among others, by up to a fourth, and alike in networks of one space.
 
     Args:
         path: a file that keeps the table. None: it is forgotten.
@@ -53,6 +55,7 @@ class LatencyTable:
         self.path, self.quantize = None if path is None else Path(path), quantize
         self._times: dict[str, float] = {}  # by the digest of a layer's kind, in yardsticks
         self._unit: float | None = None
+        self._share: float | None = None  # of a sum that the whole takes
         self._read()
 
     def __len__(self) -> int:
@@ -68,13 +71,29 @@ class LatencyTable:
 
     def milliseconds(self, model: keras.Model) -> float:
         """Returns what a network takes by the table. It need not have weights; layers that are new are measured."""
+        return self.unit * self._sum(model) * (1.0 if self._share is None else self._share)
+
+    def calibrate(self, models: Iterable[keras.Model]) -> None:
+        """Compares whole networks with the sums of their layers, unless that was done before.
+
+        Args:
+            models: like those that will be asked for, such as five of a space; they need not have weights.
+        """
+        if self._share is None:
+            wholes = [
+                (_yardsticks(self._converted(keras.models.clone_model(model))), self._sum(model)) for model in models
+            ]
+            self._share = statistics.median(whole / added for whole, added in wholes)
+            self._write()
+
+    def _sum(self, model: keras.Model) -> float:
         found = [(_digest(piece.kind), piece) for piece in pieces(model)]
         new = {digest: piece for digest, piece in found if digest not in self._times}
         for digest, piece in new.items():
             self._times[digest] = max(0.0, _yardsticks(self._converted(piece.model())) - _entry())
         if new:
             self._write()
-        return self.unit * sum(self._times[digest] for digest, _ in found)
+        return sum(self._times[digest] for digest, _ in found)
 
     def measured(self, model: keras.Model) -> float:
         """Returns what a network takes as a whole, exported and run, in milliseconds."""
@@ -92,13 +111,13 @@ class LatencyTable:
             return
         try:
             held = json.loads(self.path.read_text())
-            quantize, unit, times = held["quantize"], held["yardstick_ms"], held["layers"]
+            quantize, unit, share, times = (held[key] for key in ("quantize", "yardstick_ms", "share", "layers"))
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"{self.path} is no table of latencies. Received: path={str(self.path)!r}") from None
         checks.require(
             quantize == self.quantize, f"{self.path} has a table of other files", quantize=(quantize, self.quantize)
         )
-        self._unit, self._times = unit, times | self._times
+        self._unit, self._share, self._times = unit, share or self._share, times | self._times
 
     def _write(self) -> None:
         if self.path is None:
@@ -109,7 +128,8 @@ class LatencyTable:
         about = {"machine": f"{platform.machine()}, {platform.system()}", "quantize": self.quantize}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self.path) as temporary:
-            temporary.write_text(json.dumps(about | {"yardstick_ms": self._unit, "layers": self._times}, indent=1))
+            held = {"yardstick_ms": self._unit, "share": self._share, "layers": self._times}
+            temporary.write_text(json.dumps(about | held, indent=1))
 
 
 def latency_table(
@@ -120,12 +140,15 @@ def latency_table(
     Args:
         path: a file that keeps it.
         quantize: None (float32) or "int8".
-        networks: models whose layers are measured now, such as random ones of a space. Others are when they occur.
+        networks: models whose layers are measured now, such as random ones of a space, and the first five as a whole.
+            Other layers are when they occur.
         verbose: whether to show a bar.
     """
     from kresnet.progress import track
 
-    table = LatencyTable(path, quantize)
+    table, networks = LatencyTable(path, quantize), list(networks)
+    if networks:
+        table.calibrate(networks[:WHOLES])
     for model in track(networks, "Measuring") if verbose else networks:
         table.milliseconds(model)
     return table
@@ -149,19 +172,16 @@ def _entry() -> float:
 
 
 def _yardsticks(content: bytes) -> float:
-    """Returns how many times as long as the yardstick a file takes."""
-    file, yardstick = TFLiteFile(content).interpreter, _yardstick()
-    taken, given = file.get_input_details()[0], file.get_output_details()[0]["index"]
-    image = np.zeros(taken["shape"], taken["dtype"])
-    file.invoke()
-    ratios, before = [], _seconds(yardstick)
+    """Returns how many times as long as the yardstick a file takes, each for the second time in a row."""
+    runs = (TFLiteFile(content).interpreter, _yardstick())
+    taken = runs[0].get_input_details()[0]
+    runs[0].set_tensor(taken["index"], np.zeros(taken["shape"], taken["dtype"]))
+    times = []
     for _ in range(ROUNDS):
-        file.set_tensor(taken["index"], image)
-        file.get_tensor(given)  # both are in the nearest cache now
-        own, after = _seconds(file), _seconds(yardstick)
-        ratios.append(2 * own / (before + after))
-        before = after
-    return statistics.median(ratios)
+        for run in runs:
+            run.invoke()  # what the other has left in the caches is gone
+            times.append(_seconds(run))
+    return statistics.median(own / yardstick for own, yardstick in zip(times[::2], times[1::2], strict=True))
 
 
 def _seconds(interpreter: Any) -> float:

@@ -5,6 +5,7 @@
 Their ResNet50 strides in the first 1x1 convolution, so ours with `stride_in="1x1"` does the same arithmetic, except for
 the biases that theirs has. Their MobileNets and EfficientNets pad as TensorFlow does, which is `padding="same"` here.
 Their Inception-v3's averages do not count the padding, which is `count_padding=False`.
+Their VGG16 flattens the last map, whatever its size, which ours pools to 7x7: the same at `--size 224` only.
 Runs on any backend (KERAS_BACKEND) and device.
 """
 

@@ -18,7 +18,7 @@ def require(condition: bool, expectation: str, **received: Any) -> None:
         raise ValueError(f"{expectation}{end} Received: {values}")
 
 
-def integer(name: str, value: Any, minimum: int = 1, maximum: int | None = None) -> int:
+def integer(name: str, value: Any, *, minimum: int = 1, maximum: int | None = None) -> int:
     """Returns `value` as an int in [minimum, maximum]; NumPy integers pass, bools and floats do not."""
     try:
         number = operator.index(value)
@@ -31,7 +31,7 @@ def integer(name: str, value: Any, minimum: int = 1, maximum: int | None = None)
     return number
 
 
-def integers(name: str, values: Any, maximum: int | None = None) -> tuple[int, ...]:
+def integers(name: str, values: Any, *, maximum: int | None = None) -> tuple[int, ...]:
     """Returns `values`, which have an order, as a tuple of ints in [1, maximum], at least one of them."""
     ok = isinstance(values, Iterable) and not isinstance(values, str | bytes | bytearray | Mapping | Set)
     require(ok, f"`{name}` must be a sequence of positive integers", **{name: values})

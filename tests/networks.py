@@ -79,6 +79,8 @@ def cut_short(spec):
         return {"rows": tuple(rows), "dense_widths": tuple(min(width, 64) for width in spec.dense_widths)}
     if hasattr(spec, "head_width"):  # ParNet, whose first, middle and last streams are joined in different ways
         return {"depths": (1, 1, 1), "widths": (16, 32, 48), "head_width": 64}
+    if not hasattr(spec, "widths"):
+        raise ValueError(f"`cut_short` (tests/networks.py) must be told how. Received: spec={spec}")
     stages = len(spec.depths) if hasattr(spec, "dense_widths") else 2
     fields = {"depths": tuple(min(depth, 2) for depth in spec.depths[:stages])}
     fields["widths"] = tuple(16 * width // spec.widths[0] for width in spec.widths[:stages])

@@ -63,5 +63,5 @@ def test_every_family_has_a_picture():
     import families
 
     drawn = {families.of(key) for _, _, key, _ in draw.PICTURES}
-    assert drawn == {families.of(key) for key in kresnet.list_models()} == set(families.GROUPS)
+    assert drawn == {families.of(key) for key in kresnet.list_models()} == set(families.GROUPS), "tools/draw.py"
     assert {name for group in families.GROUPS for name in group.pictures} == {row[0] for row in draw.PICTURES}

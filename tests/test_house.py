@@ -83,7 +83,7 @@ def test_families_are_listed_once():
     """A family that no list names would be found by none of the walks over all networks."""
     holders = [path for path in (PACKAGE / "models").rglob("*.py") if "variant(" in path.read_text()]
     modules = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in holders}
-    assert modules - {"kresnet.models.registry"} == set(registry.FAMILIES)
+    assert modules - {"kresnet.models.registry"} == set(registry.FAMILIES), "in models/registry.py"
 
 
 def test_names_complete():
@@ -107,4 +107,4 @@ def test_a_key_is_registered_once():
 def test_lists_are_sorted_as_people_do():
     keys = kresnet.list_models("resnet1*")
     assert keys.index("resnet18") < keys.index("resnet101") < keys.index("resnet110") < keys.index("resnet1202")
-    assert [row["key"] for row in network_tables.catalogue.rows()] == kresnet.list_models()
+    assert [row["key"] for row in network_tables.catalogue.rows()] == kresnet.list_models(), "run `make table`"

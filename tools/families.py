@@ -100,5 +100,7 @@ def of(key: str) -> Group:
     """
     found = [group for group in GROUPS if re.match(group.keys, key)]
     if len(found) != 1:
-        raise ValueError(f"A network belongs in one of `GROUPS`. Received: key={key!r}, in {len(found)}")
+        raise ValueError(
+            f"A network belongs in one of `GROUPS` (tools/families.py). Received: key={key!r}, in {len(found)}"
+        )
     return found[0]

@@ -42,6 +42,16 @@ def write_catalogue() -> None:
             keras.backend.clear_session()
 
 
+def check_rows() -> None:
+    """Raises a ValueError, before minutes of counting, if a network lacks a row or group, or a group its pictures."""
+    titles, rows = {row[0] for row in draw.PICTURES}, published()
+    for key in kresnet.list_models():
+        if key not in rows:
+            raise ValueError(f"A network has a row in tests/published.csv. Received: key={key!r}")
+        if missing := set(families.of(key).pictures) - titles:
+            raise ValueError(f"A group's pictures are in `PICTURES` (tools/draw.py). Received: {sorted(missing)}")
+
+
 def counted(key: str, model: keras.Model) -> dict[str, str]:
     """Returns a network's row of the catalogue."""
     builder, costs = kresnet.get_builder(key), kresnet.cost(model)
@@ -133,6 +143,7 @@ def with_table(path: pathlib.Path) -> str:
 if __name__ == "__main__":
     import notebooks  # what it needs, no test of the tables does
 
+    check_rows()
     write_catalogue()
     for file in TABLES:
         file.write_text(with_table(file))

@@ -186,7 +186,7 @@ def grad_cam(
     features, scores = map(keras.ops.convert_to_numpy, run())
     checks.require(bool(np.isfinite(scores).all()), "The model's outputs are not finite", model=model.name)
     classes = len(scores)
-    index = int(scores.argmax()) if class_index is None else checks.integer("class_index", class_index, 0)
+    index = int(scores.argmax()) if class_index is None else checks.integer("class_index", class_index, minimum=0)
     checks.require(index < classes, f"`class_index` must be in 0 to {classes - 1}", class_index=class_index)
     scorer, probable = _ends(graph)
     if _is_linear(model, graph, source, scorer):

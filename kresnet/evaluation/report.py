@@ -109,7 +109,7 @@ def write(
     rank = ((probabilities > of_label) | tied_before).sum(1)
     wrong = np.flatnonzero(predicted != labels)
     most_confident = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")]
-    shown = most_confident[: checks.integer("mistakes", mistakes, 0)]
+    shown = most_confident[: checks.integer("mistakes", mistakes, minimum=0)]
     pictures = _fetch(images, shown) if len(shown) else np.empty((0, 1, 1, 1), "uint8")
     recipe = (config or {}).get("recipe")
     template = jinja2.Environment(

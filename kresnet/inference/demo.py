@@ -92,7 +92,7 @@ class Demo(http.server.ThreadingHTTPServer):
             "/demo.js": ("text/javascript", (_PAGES / "demo.js").read_bytes()),
             "/demo.css": ("text/css", b"".join((_PAGES / name).read_bytes() for name in ("style.css", "demo.css"))),
         }
-        checks.require(0 <= checks.integer("port", port, 0) < 65536, "`port` must be below 65536", port=port)
+        checks.require(0 <= checks.integer("port", port, minimum=0) < 65536, "`port` must be below 65536", port=port)
         try:
             super().__init__(("127.0.0.1", port), _Handler)
         except OSError as error:

@@ -43,7 +43,7 @@ class DenseNetSpec(Spec):
 
     def __post_init__(self):
         super().__post_init__()
-        self._set(depths=checks.integers("depths", self.depths, MOST_BLOCKS))
+        self._set(depths=checks.integers("depths", self.depths, maximum=MOST_BLOCKS))
         checks.integer("growth_rate", self.growth_rate, maximum=MOST_CHANNELS)
         checks.choice("stem", self.stem, ("conv7", "conv3"))
         checks.integer("stem_width", self.stem_width, maximum=MOST_CHANNELS)

@@ -59,7 +59,7 @@ class Spec:
         raise NotImplementedError
 
     def scaled(self, depth: float, width: float) -> Spec:
-        """Returns the spec with `depth` times the blocks, rounded up, and `width` times the channels."""
+        """Returns the spec with `depth` times the blocks, rounded up, and `width` times the channels; by 1 itself."""
         raise NotImplementedError
 
 

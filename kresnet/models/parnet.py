@@ -38,8 +38,8 @@ class ParNetSpec(Spec):
 
     def __post_init__(self):
         super().__post_init__()
-        depths = checks.integers("depths", self.depths, MOST_BLOCKS)
-        widths = checks.integers("widths", self.widths, MOST_CHANNELS)
+        depths = checks.integers("depths", self.depths, maximum=MOST_BLOCKS)
+        widths = checks.integers("widths", self.widths, maximum=MOST_CHANNELS)
         checks.require(
             len(depths) == len(widths) >= 2,
             "`depths` and `widths` must match, and be those of two streams at least",

@@ -30,7 +30,7 @@ HEAD_SIZE = 7
 def checked_dense_widths(widths: Any) -> tuple[int, ...]:
     """Returns the widths of a head's dense layers before the classifier, of which there may be none."""
     none = isinstance(widths, tuple | list) and not widths
-    return () if none else checks.integers("dense_widths", widths, MOST_CHANNELS)
+    return () if none else checks.integers("dense_widths", widths, maximum=MOST_CHANNELS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +54,8 @@ class PlainSpec(Spec):
 
     def __post_init__(self):
         super().__post_init__()
-        depths = checks.integers("depths", self.depths, MOST_BLOCKS)
-        widths = checks.integers("widths", self.widths, MOST_CHANNELS)
+        depths = checks.integers("depths", self.depths, maximum=MOST_BLOCKS)
+        widths = checks.integers("widths", self.widths, maximum=MOST_CHANNELS)
         checks.require(len(depths) == len(widths), "`depths` and `widths` must match", depths=depths, widths=widths)
         self._set(depths=depths, widths=widths, dense_widths=checked_dense_widths(self.dense_widths))
         for name in ("batch_norm", "local_response_norm"):

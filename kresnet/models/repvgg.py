@@ -40,8 +40,8 @@ class RepVGGSpec(Spec):
 
     def __post_init__(self):
         super().__post_init__()
-        depths = checks.integers("depths", self.depths, MOST_BLOCKS)
-        widths = checks.integers("widths", self.widths, MOST_CHANNELS)
+        depths = checks.integers("depths", self.depths, maximum=MOST_BLOCKS)
+        widths = checks.integers("widths", self.widths, maximum=MOST_CHANNELS)
         checks.require(len(depths) == len(widths), "`depths` and `widths` must match", depths=depths, widths=widths)
         self._set(depths=depths, widths=widths, groups=checks.integer("groups", self.groups, maximum=MOST_CHANNELS))
         checks.require(

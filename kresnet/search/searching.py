@@ -122,9 +122,9 @@ def run(
     checks.require(isinstance(space, Space), "`space` must be a Space, such as search.mobile()", space=space)
     checks.choice("strategy", strategy, STRATEGIES)
     checks.integer("epochs", epochs)
-    checks.integer("seed", seed, 0)
+    checks.integer("seed", seed, minimum=0)
     if reduction is not None:
-        checks.integer("reduction", reduction, 2)
+        checks.integer("reduction", reduction, minimum=2)
     checks.require(not (resume and overwrite), "Only one can be True", resume=resume, overwrite=overwrite)
     budget = budget if isinstance(budget, Budget) else Budget(trials=budget)
     goal = Goal(dict(targets or {}), tuple(exponents), dict(limits or {}))

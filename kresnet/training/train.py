@@ -154,7 +154,7 @@ def train(
     source = str(data) if isinstance(data, str | os.PathLike) else None
     first = inputs.first_batch(data, "data") if source is None else None
     recipe, batch_size = inputs.with_overrides(base, overrides, None if first is None else len(first[1]))
-    checks.integer("seed", seed, 0)
+    checks.integer("seed", seed, minimum=0)
     keras.utils.set_random_seed(seed)
     if deterministic:
         _use_deterministic_operations()

@@ -41,6 +41,12 @@ def test_list_and_create(no_weights):
         kresnet.create_model("resnet5O")
 
 
+def test_scaling_by_one_changes_nothing():
+    for key in kresnet.list_models():
+        spec = kresnet.get_builder(key).spec
+        assert spec.scaled(1.0, 1.0) == spec, key
+
+
 def test_spec_fields_of_a_named_network_make_an_unnamed_one(no_weights):
     model = kresnet.ResNet50(stem="deep", shortcut="avg_conv", se_reduction=16)
     assert model.count_params() == kresnet.ResNet(stem="deep", shortcut="avg_conv", se_reduction=16).count_params()

@@ -64,6 +64,7 @@ def test_network_trains_and_saves(key, tmp_path):
 
 
 def test_published_networks_are_registered():
-    assert set(PUBLISHED) == set(COUNTED) == set(kresnet.list_models())
+    assert set(PUBLISHED) == set(kresnet.list_models()), "its row in tests/published.csv"
+    assert set(COUNTED) == set(kresnet.list_models()), "run `make table`"
     assert [key for key, row in COUNTED.items() if row["parameters"] != PUBLISHED[key]["parameters"]] == []
     assert sum(bool(row["gmacs"]) for row in PUBLISHED.values()) >= 20

@@ -52,7 +52,7 @@ class FactorizedSpec(InceptionSpec):
 
     def __post_init__(self):
         super().__post_init__()
-        depths = checks.integers("depths", self.depths, MOST_BLOCKS)
+        depths = checks.integers("depths", self.depths, maximum=MOST_BLOCKS)
         checks.require(len(depths) == 3, "`depths` are those of three grids", depths=depths)
         self._set(depths=depths)
         checks.boolean("count_padding", self.count_padding)

@@ -73,7 +73,9 @@ class GoogLeNetSpec(InceptionSpec):
         rows = rows and all(isinstance(stage, tuple | list) for stage in self.modules)
         rows = rows and all(isinstance(row, tuple | list) and len(row) == 6 for stage in self.modules for row in stage)
         checks.require(rows, "`modules` must hold three stages of rows of six widths", modules=self.modules)
-        stages = [[Row(*checks.integers("modules", row, MOST_CHANNELS)) for row in stage] for stage in self.modules]
+        stages = [
+            [Row(*checks.integers("modules", row, maximum=MOST_CHANNELS)) for row in stage] for stage in self.modules
+        ]
         self._set(modules=tuple(map(tuple, stages)))
         for name in ("reduced", "local_response_norm", "averaged_auxiliary"):
             checks.boolean(name, getattr(self, name))

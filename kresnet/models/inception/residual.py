@@ -54,7 +54,7 @@ class InceptionResNetSpec(InceptionSpec):
     def __post_init__(self):
         super().__post_init__()
         checks.choice("version", self.version, (1, 2))
-        depths = checks.integers("depths", self.depths, MOST_BLOCKS)
+        depths = checks.integers("depths", self.depths, maximum=MOST_BLOCKS)
         scales = self.residual_scales
         ok = isinstance(scales, tuple | list) and len(scales) == 3
         checks.require(ok, "`residual_scales` must be three numbers", residual_scales=scales)

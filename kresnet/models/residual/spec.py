@@ -61,8 +61,8 @@ class ResNetSpec(Spec):
 
     def __post_init__(self):
         super().__post_init__()
-        depths = checks.integers("depths", self.depths, MOST_BLOCKS)
-        widths = checks.integers("widths", self.widths, MOST_CHANNELS)
+        depths = checks.integers("depths", self.depths, maximum=MOST_BLOCKS)
+        widths = checks.integers("widths", self.widths, maximum=MOST_CHANNELS)
         checks.require(len(depths) == len(widths), "`depths` and `widths` must match", depths=depths, widths=widths)
         self._set(depths=depths, widths=widths)
         for name in ("expansion", "groups", "entry_divisor", "se_divisor"):

@@ -105,8 +105,12 @@ class LatencyTable:
         """Converts a model of random weights, whose norms it may change."""
         if self.quantize is None:
             return to_tflite(prepared(model))
-        # Of random weights no image's numbers are better than others; but what fades from layer to layer, as without
-        # statistics it does, ends in integers whose scales differ by more than XNNPACK takes.
+        # Of random weights no image's numbers are better than others. But integers whose scales differ by more than
+        # XNNPACK takes come of what fades from layer to layer, as without statistics it does, and of a squeezed layer
+        # whose few channels are all below zero.
+        for layer in model.layers:
+            if getattr(layer, "bias", None) is not None:
+                layer.bias.assign(keras.ops.ones_like(layer.bias))
         images = np.random.default_rng(0).normal(size=(8, *model.inputs[0].shape[1:])).astype("float32")
         recalibrate_batch_norm(model, images)
         return to_tflite(prepared(model, integer=True), quantize="int8", io="int8", calibration=images)

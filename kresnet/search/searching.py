@@ -186,9 +186,9 @@ def _begin(folder: Path, settings: Mapping[str, Any], storage: Any, resume: bool
             (folder / name).unlink(missing_ok=True)
         for name in (TRIALS, FOUND):
             shutil.rmtree(folder / name, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)  # in which SQLite opens its file
     if overwrite:
         forget(storage)
-    folder.mkdir(parents=True, exist_ok=True)
     if not (folder / SETTINGS).exists():
         with replacing(folder / SETTINGS) as temporary:
             temporary.write_text(json.dumps(settings, indent=1))

@@ -89,8 +89,9 @@ def test_a_search_goes_on_with_a_larger_budget_and_by_no_other_settings(tmp_path
     line = capsys.readouterr().out.strip()
     assert line.startswith("trial 2: accuracy ")
     assert line.endswith("; about 0 s left")
-    again = search.run(SPACE, score, 1, out=tmp_path, seed=1, overwrite=True, **OPTIONS)
-    assert len(again.trials) == 1
+    for folder in (tmp_path, tmp_path / "new"):
+        again = search.run(SPACE, score, 1, out=folder, seed=1, overwrite=True, **OPTIONS)
+        assert len(again.trials) == 1
 
 
 def test_a_space_that_is_tried_out_ends_early(tmp_path, capsys):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 from keras import ops
+
+from kresnet.layers.depthwise import shifted, sums_are_quicker
 
 _native_only = False
 
@@ -20,12 +23,15 @@ class GroupedConv2D(keras.layers.Conv2D):
     On the TensorFlow backend Keras runs every grouped convolution through XLA, whose filter gradient on a CPU is tens
     of times slower than TensorFlow's own. Here a probe for each dtype tells whether TensorFlow's kernel works. Where
     it does not (oneDNN is off, or has no kernel for the dtype), the groups are convolved one by one and concatenated.
-    On a GPU and on the JAX and PyTorch backends this is Keras's layer unchanged.
+    Under JAX on a CPU the gradients, for which XLA takes 45 to 110 times as long as for the convolution, are those of a
+    sum of shifted products. On a GPU and on the PyTorch backend this is Keras's layer unchanged.
 
     Args: as `keras.layers.Conv2D`; `data_format="channels_last"` only.
     """
 
     def convolution_op(self, inputs, kernel):
+        if self.groups > 1 and sums_are_quicker(inputs):
+            return self._with_gradients_of_sums(super().convolution_op)(inputs, ops.convert_to_tensor(kernel))
         if self.groups == 1 or keras.backend.backend() != "tensorflow" or _tensorflow_has_gpu():
             return super().convolution_op(inputs, kernel)
         if _native_only or _grouped_gradient_works(keras.backend.standardize_dtype(inputs.dtype)):
@@ -38,6 +44,25 @@ class GroupedConv2D(keras.layers.Conv2D):
             for x, k in zip(ops.split(inputs, self.groups, -1), ops.split(kernel, self.groups, -1), strict=True)
         ]
         return ops.concatenate(outputs, axis=-1)
+
+    def _with_gradients_of_sums(self, convolve: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        import jax
+
+        def backward(taken: tuple[Any, Any], gradient: Any) -> tuple[Any, Any]:
+            return jax.vjp(self._sum, *taken)[1](gradient)
+
+        found = jax.custom_vjp(convolve)
+        found.defvjp(lambda x, kernel: (convolve(x, kernel), (x, kernel)), backward)
+        return found
+
+    def _sum(self, x: Any, kernel: Any) -> Any:
+        """Computes the convolution as a sum, over the kernel's window, of products of matrices, one a group."""
+        x = ops.reshape(x, (*x.shape[:3], self.groups, -1))
+        *window, channels, _ = kernel.shape
+        kernel = ops.reshape(kernel, (*window, channels, self.groups, -1))
+        views = shifted(x, window, self.strides, self.dilation_rate, self.padding)
+        y = sum(ops.einsum("nhwgc,cgd->nhwgd", view, kernel[i, j]) for i, j, view in views)
+        return ops.reshape(y, (*y.shape[:3], -1))
 
 
 @contextlib.contextmanager

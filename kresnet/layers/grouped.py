@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kresnet.layers.depthwise import shifted, sums_are_quicker
+from kresnet.layers.shifted import shifted, sums_are_quicker
 
 _native_only = False
 

@@ -23,7 +23,7 @@ COMMANDS = [*PAGES, *sorted((ROOT / "examples").rglob("*.md"))]
 # Pages that train or export take longer than the rest together; the start page tells what the README does, at length.
 MARKS = {
     **dict.fromkeys(("README.md", "evaluating.md", "exporting.md"), pytest.mark.slow),
-    **dict.fromkeys(("recipes.md", "scaling.md", "searching.md", "training.md"), pytest.mark.slow),
+    **dict.fromkeys(("migrating.md", "recipes.md", "scaling.md", "searching.md", "training.md"), pytest.mark.slow),
     "index.md": pytest.mark.thorough,
 }
 # Photographs are of 224 pixels, and a folder of 18 is small; the classes of a test need no more.

@@ -38,6 +38,7 @@ def test_digits():
     assert min(collections.Counter(y.tolist()).values()) >= 34  # a fifth of each class
 
 
+@pytest.mark.slow
 def test_splits_share_nothing_and_depend_on_the_seed(photos):
     def contents(split, seed):
         x, y = collect(data.load(photos, split, SIZE, 4, split_seed=seed, seed=3, shuffle=False))
@@ -101,6 +102,7 @@ def test_every_policy_repeats_an_epoch_and_draws_anew_in_the_next(photos, policy
         assert len(alike) < 12
 
 
+@pytest.mark.slow
 def test_mixup_and_cutmix(photos):
     for options in ({"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.2, "cutmix": 1.0}):
         dataset = data.load(photos, "train", SIZE, 8, **options)

@@ -151,6 +151,7 @@ def few(tmp_path):
     return tmp_path, tmp_path / "b" / "5.jpg"
 
 
+@pytest.mark.slow
 def test_an_error_names_the_file_whichever_route_failed(few):
     folder, path = few
     loaded = data.load(folder, "all", SIZE, 2, pixel_limit=2_500_000)

@@ -216,6 +216,7 @@ def test_maps_equal_grad_cam_by_gradients(model):
         np.testing.assert_allclose(found[:, column], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_maps_on_jax(model, on_jax, tmp_path):
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "images.npy", IMAGES[:2])

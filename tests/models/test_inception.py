@@ -125,6 +125,7 @@ def test_files_without_auxiliary_classifiers_leave_them_new(tmp_path, capsys):
     np.testing.assert_allclose(again(x), alone(x), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_recipe_trains_them_along(tmp_path):
     """The auxiliary dense layers learn, and what is saved has none."""
     photos, run = write_folder(tmp_path / "photos"), tmp_path / "run"

@@ -62,6 +62,7 @@ def test_the_controller_learns_by_reinforce():
     assert sum(shares.argmax() == i % 4 for i, shares in enumerate(likely)) >= 3, "by chance 1.5"
 
 
+@pytest.mark.slow
 def test_the_controller_knows_what_is_in_the_journal_and_nothing_else():
     trials = [ended(i, SPACE.sample(np.random.default_rng(i)), i / 10) for i in range(6)]
     early, late = Controller(SPACE, seed=0), Controller(SPACE, seed=0)

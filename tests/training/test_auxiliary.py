@@ -47,6 +47,7 @@ def test_losses_are_added_and_nothing_else_sees_the_auxiliary():
     np.testing.assert_allclose(model.predict(X, verbose=0), outputs["predictions"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_saves_the_network_alone_and_goes_on_exactly(tmp_path):
     def train(out, **options):
         keras.utils.set_random_seed(0)

@@ -216,6 +216,7 @@ def test_batches_that_keras_cannot_share(tmp_path):
         devices.check(2, 4, data.batch(4, drop_remainder=True), recipe.replace(clip_norm=1.0))
 
 
+@pytest.mark.slow
 def test_shards_read_together_what_one_reads():
     options = {"image_size": 8, "batch_size": 32, "augment": "flip-crop", "seed": 3}
     whole = [batch for _, batch in zip(range(3), kresnet.data.load("digits", "train", **options), strict=False)]

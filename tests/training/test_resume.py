@@ -77,6 +77,7 @@ def _same(model, uninterrupted):
     assert all((a == b).all() for a, b in zip(model.get_weights(), weights, strict=True))
 
 
+@pytest.mark.slow
 def test_kills(tmp_path, uninterrupted):
     for step in (9, STEPS, STEPS + 15):  # within an epoch, at its end, and in the next
         with pytest.raises(RuntimeError, match="killed"):

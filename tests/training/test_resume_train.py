@@ -141,6 +141,7 @@ def test_the_command_ends_with_the_status_of_its_signal_and_goes_on(number, tmp_
     assert "`KEY` and `--data` are needed" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_another_process_is_kept_off(tmp_path):
     code = f"""
     import pathlib
@@ -158,6 +159,7 @@ def test_another_process_is_kept_off(tmp_path):
     assert python(code, KERAS_BACKEND=QUICKEST).strip() == "held"
 
 
+@pytest.mark.slow
 def test_a_dataset_of_one_s_own_goes_on_in_its_order(tmp_path):
     """`shuffle` draws a new order in each epoch, the first one in a new process again."""
 

@@ -84,8 +84,8 @@ def test_a_fresh_process_loads_a_saved_model(tmp_path):
     np.save(tmp_path / "x.npy", x)
     code = f"""
         outputs = []
-        for name in ("keras", "kresnet"):
-            __import__(name)
+        for package in ("keras", "kresnet"):
+            __import__(package)
             import keras, numpy as np
             for name in ("model", "nested"):
                 model = keras.saving.load_model({str(tmp_path)!r} + f"/{{name}}.keras")

@@ -56,9 +56,7 @@ class Meter:
     def _costs(self, point: Point, timed: Callable[[dict[str, float]], bool]) -> dict[str, float]:
         found = self._known.setdefault(repr(point), {})
         if not found:
-            with without_weights():
-                model = self.space.build(point, **self.arguments)
-                found |= counted(model)
+            found |= counted(self._weightless(point))
         if self.table is not None and "latency_ms" not in found and timed(found):
             found["latency_ms"] = self._milliseconds(point)
         return found

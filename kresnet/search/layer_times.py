@@ -156,10 +156,10 @@ def latency_table(
     from kresnet.progress import track
 
     table, networks = LatencyTable(path, quantize), list(networks)
-    if networks:
-        table.calibrate(networks[:WHOLES])
     for model in track(networks, "Measuring") if verbose else networks:
         table.milliseconds(model)
+    if networks:  # whose layers, which take the most time, are known by now
+        table.calibrate(networks[:WHOLES])
     return table
 
 

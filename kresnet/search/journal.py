@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import socket
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from kresnet.search.space import Point
 
 STUDY = "search"
 BEAT, GRACE = 30, 180  # seconds between signs of life, and after which a process of another machine counts as dead
+LOCKED = 60  # seconds that one waits at most for others to be done with the database
 
 
 @contextlib.contextmanager
@@ -86,13 +88,13 @@ class Journal:
         begun = self.study.user_attrs.get("settings")
         if begun is None:
             self.study.set_user_attr("settings", dict(settings))
-        else:
-            names = sorted(name for name in {*begun, *settings} if begun.get(name) != settings.get(name))
-            checks.require(
-                not names,
-                "The storage holds a search with other settings",
-                **{name: (begun.get(name), settings.get(name)) for name in names},
-            )
+            begun = self.study.user_attrs["settings"]  # another process may have been faster
+        names = sorted(name for name in {*begun, *settings} if begun.get(name) != settings.get(name))
+        checks.require(
+            not names,
+            "The storage holds a search with other settings",
+            **{name: (begun.get(name), settings.get(name)) for name in names},
+        )
 
     def trials(self, waiting: bool = False) -> list[Trial]:
         """Returns all trials that ended or run, or wait too, by their number; not those that a killed process left."""
@@ -178,13 +180,15 @@ class Journal:
             Path(storage.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.storages.RDBStorage(
-                storage,
-                # Several processes write to the file of SQLite, which is locked meanwhile.
-                engine_kwargs={"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {},
-                heartbeat_interval=BEAT,
-                grace_period=GRACE,
-                heartbeat_stale_trial_callback=lambda study, trial: self._again(_point(trial)),
+            return _beside_others(
+                lambda: optuna.storages.RDBStorage(
+                    storage,
+                    # Several processes write to the file of SQLite, which is locked meanwhile.
+                    engine_kwargs={"connect_args": {"timeout": LOCKED}} if storage.startswith("sqlite") else {},
+                    heartbeat_interval=BEAT,
+                    grace_period=GRACE,
+                    heartbeat_stale_trial_callback=lambda study, trial: self._again(_point(trial)),
+                )
             )
 
     def _stored(self, *states: str) -> list[Any]:
@@ -213,6 +217,24 @@ class Journal:
 def _point(trial: Any) -> Point:
     """Returns what was chosen; what is tried again is chosen as a whole from the start, and else one by one."""
     return dict(trial.system_attrs.get("fixed_params", trial.params))
+
+
+def _beside_others(opened: Callable[[], Any]) -> Any:
+    """Returns what is opened, though other processes may create its tables at the same time.
+
+    Optuna looks whether a table is there and then creates it: who comes second fails, and finds it the next time.
+    """
+    import sqlalchemy
+
+    end = time.monotonic() + LOCKED
+    while True:
+        try:
+            return opened()
+        except sqlalchemy.exc.DBAPIError as error:
+            there = isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error)
+            if not there or time.monotonic() > end:
+                raise
+            time.sleep(0.1)
 
 
 class _Over(Exception):

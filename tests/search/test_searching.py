@@ -6,13 +6,16 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import pytest
 
 from kresnet import search
 from kresnet.search import journal, report, strategies
+from kresnet.search.goals import Goal
 from kresnet.search.searching import DATABASE, SETTINGS
 
 
@@ -156,6 +159,20 @@ def test_what_a_lost_machine_was_at_is_tried_again(tmp_path, monkeypatch):
     assert len(found.trials) == 3
 
 
+def test_processes_that_begin_at_once_share_one_journal(tmp_path):
+    """Optuna alone creates each table where none was a moment ago: the second fails."""
+    together = threading.Barrier(4)
+
+    def opened(settings):
+        together.wait(timeout=60)
+        return journal.Journal(f"sqlite:///{tmp_path / 'shared.db'}", settings, Goal({}, (-0.07, -0.07), {}))
+
+    with ThreadPoolExecutor(4) as pool:
+        journals = list(pool.map(opened, [{"choices": {"width": [1, 2]}}] * 4))
+    assert len({one.study._study_id for one in journals}) == 1
+    assert {len(one.trials()) for one in journals} == {0}
+
+
 WORKER = """
     import os, pathlib, sys, time
     import test_searching as here
@@ -164,6 +181,8 @@ WORKER = """
     def scored(attempt):
         with open(sys.argv[2], "a") as log:
             print(os.getpid(), attempt.number, *attempt.point.values(), file=log)
+        while len({line.split()[0] for line in open(sys.argv[2])}) < 2:
+            time.sleep(0.1)  # the other has not started yet
         time.sleep(0.5)
         here.score(attempt)
 

@@ -82,7 +82,8 @@ class LatencyTable:
         """
         if self._share is None:
             wholes = [(self._whole(model), self._sum(model)) for model in models]
-            self._share = statistics.median(whole / added for whole, added in wholes)
+            # Layers of very small networks may take no longer than it takes to enter a file.
+            self._share = statistics.median([whole / added for whole, added in wholes if added] or [1.0])
             self._write()
 
     def _sum(self, model: keras.Model) -> float:

@@ -4,9 +4,10 @@
 
 Writes JPEG files of 500x375 pixels, enlarged crops of scikit-learn's two photographs. Keras's pipeline is
 `keras.utils.image_dataset_from_directory`, which decodes and resizes whole images, and the Keras layers that correspond
-to the policy. Plain `tf.data` is what its guides show: `decode_and_crop_jpeg` of the policy's window and tf.image's own
-functions, without looking at Exif, other kinds of files, limits, or which file an error is from. All give batches of 32
-uint8 or float32 images and run alternately in one process, on one core. tf.data's autotuning is off in all
+to the policy. Plain `tf.data` is what its guides show: `decode_and_crop_jpeg` of the policy's window, tf.image's own
+functions and the policy's shift of colours, without looking at Exif, other kinds of files, limits, or which file an
+error is from. All give batches of 32 uint8 or float32 images and run alternately in one process, on one core. A pass
+includes its start, for which TensorFlow prepares the pipeline anew. tf.data's autotuning is off in all
 (`kresnet.data.without_tuning`), which makes Keras's pipeline up to twice as fast. "bilinear" and "bicubic" are
 evaluation with antialiasing, as published weights want it, for which Keras's pipeline has nothing but resizing without.
 """
@@ -123,6 +124,7 @@ def plain(folder, policy, size):
         image = tf.image.resize(image, (size, size))
         if policy != "none":
             image = tf.image.random_flip_left_right(image)
+            image += 255 * tf.linalg.matvec(augment.PCA_VECTORS, augment.PCA_VALUES * tf.random.normal([3], 0, 0.1))
         if policy == "inception":
             image = tf.image.random_brightness(image, 0.4 * 255)
             image = tf.image.random_contrast(image, 0.6, 1.4)

@@ -31,7 +31,13 @@ def accounted(data: Any, epochs: Epochs, order: Order, failed: Callable[[int, in
 
     def look(state: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.bool_]:
         (epoch, first), places = where[0, :2].tolist(), where[:, 2].tolist()
-        epoch, due = (epoch, first) if state[0] < 0 else state.tolist()  # by now another epoch may have begun
+        if state[0] >= 0:
+            epoch, due = state.tolist()  # by now another epoch may have begun
+        elif places[0] == count:  # the end, and there was no batch
+            epoch, first = epochs.begun.tolist()
+            due = order.first_place(first)
+        else:
+            due = first
         if places[-1] - due != len(places) - 1:
             for place in sorted({*range(due, places[-1])} - {*places}):
                 failed(epoch, place)
@@ -39,17 +45,13 @@ def accounted(data: Any, epochs: Epochs, order: Order, failed: Callable[[int, in
 
     def looked(state: Any, batch: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         state, wanted = tf.numpy_function(look, [state, batch[0]], [tf.int64, tf.bool])
-        return tf.ensure_shape(state, [2]), (tf.ensure_shape(wanted, []), *batch[1:])
+        state.set_shape([2])
+        wanted.set_shape([])
+        return state, (wanted, *batch[1:])
 
-    def end(_: Any) -> tuple[Any, ...]:
-        def where() -> np.ndarray:
-            epoch, first = epochs.begun.tolist()
-            return np.array([[epoch, order.first_place(first), count]])
-
-        zeros = (tf.zeros([1, *spec.shape[1:]], spec.dtype) for spec in data.element_spec[1:])
-        return tf.ensure_shape(tf.numpy_function(where, [], tf.int64), [1, 3]), *zeros
-
-    data = data.concatenate(tf.data.Dataset.range(1).map(end)).scan(np.array([-1, -1]), looked)
+    zeros = (tf.zeros([1, *spec.shape[1:]], spec.dtype) for spec in data.element_spec[1:])
+    end = tf.data.Dataset.from_tensors((np.array([[-1, -1, count]]), *zeros))
+    data = data.concatenate(end).scan(np.array([-1, -1]), looked)
     return data.filter(lambda wanted, *batch: wanted)
 
 
@@ -96,9 +98,10 @@ class Failures:
             return name, f"{name}: image {place} of epoch {epoch}, both counted from 0, cannot be decoded"
         i, draw = (np.int64(x) for x in self._order.at(epoch, place))
         name = os.fsdecode(self._source.paths[i])
-        said = self._problem(i, np.asarray(self._order.key(epoch, draw)))
+        key = np.asarray(self._order.key(epoch, draw))
+        said = self._problem(i, key)
         if said is None:
             record, label = self._source.records(np.array([i]))[0], self._source.labels[i]
-            inputs = map(tf.constant, (np.array([epoch, 0, place]), draw, record, label))
+            inputs = map(tf.constant, (np.array([epoch, 0, place]), key, record, label))
             tf.function(self._prepare, autograph=False)(*inputs)  # in a graph, as it failed
         return name, said or f"{images.shown(name)}: it could not be read, and then it could"

@@ -129,14 +129,13 @@ def load(
     epochs, mixes = Epochs(), bool(mixup or cutmix)
     reader = Reader(found, policy, image_size, pixel_limit, grey)
 
-    def prepare(where: Any, draw: Any, record: Any, label: Any) -> tuple[Any, ...]:
-        key = order.key(where[0], draw)
+    def prepare(where: Any, key: Any, record: Any, label: Any) -> tuple[Any, ...]:
         image = reader(record, key)
         shape = image.shape
         for function in policy.pixels:
             image = function(image, key)
-        whole = augmentation.to_uint8(image) if policy.pixels else tf.cast(tf.round(image), tf.uint8)  # is in range
-        image = tf.ensure_shape(whole, shape)
+        image = augmentation.to_uint8(image) if policy.pixels else tf.cast(tf.round(image), tf.uint8)  # is in range
+        image.set_shape(shape)
         return where, image, label, *([key] if mixes else [])
 
     failures = Failures(found, order, reader.problem, prepare, on_error)
@@ -150,15 +149,19 @@ def load(
     mix = augmentation.mixer(mixup, cutmix) if mixes else None
 
     def finish(_: Any, image: Any, label: Any, *key: Any) -> tuple[Any, Any]:
-        image, label = (tf.ensure_shape(x, [share if drop_remainder else None, *x.shape[1:]]) for x in (image, label))
+        for x in (image, label):
+            x.set_shape([share if drop_remainder else None, *x.shape[1:]])
         return mix(image, tf.one_hot(label, len(found.class_names)), key[0][0]) if mix else (image, label)
 
     data = data.map(finish, **({"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True} if mixes else {}))
+    # Before another comes first: what prefetches would then prepare the functions of this one, in a thread that has
+    # forgotten which operations oneDNN has, and looks each up among thousands of kernels.
+    data = data.prefetch(tf.data.AUTOTUNE)
     if jumps:
         data = unwanted(epochs, data.element_spec, share).concatenate(data)
     if on_error == "raise":  # with "skip" the number of batches is not known in advance
         data = data.apply(tf.data.experimental.assert_cardinality(whole + (of_rest > 0)))
-    data = without_tuning(data.prefetch(tf.data.AUTOTUNE))
+    data = without_tuning(data)
     data.class_names, data.examples, data.epochs, data.skipped = (
         found.class_names,
         found.count,

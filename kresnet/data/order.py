@@ -12,8 +12,8 @@ from kresnet.data.draws import fold
 # Size of the shuffle buffer of a stream, in encoded images of about 100 KB each.
 SHUFFLE_BUFFER = 10_000
 
-# Images whose order is found at a time; of packed folders, also whose files are in memory.
-BLOCK = 32
+# Images whose order is found at a time: paths of files, or what is in memory then.
+PATHS, BLOCK = 1024, 32
 
 
 class Share(NamedTuple):
@@ -60,10 +60,11 @@ class Order(NamedTuple):
         return i, i + position % self.repeats * self.count
 
     def key(self, epoch: Any, draw: Any) -> Any:
-        """Returns the key of an image's random draws, int64 (2,)."""
+        """Returns the key of an image's random draws, int64 (2,), or keys of several, (..., 2)."""
         import tensorflow as tf
 
-        return fold(tf.stack([tf.constant(self.seed, tf.int64), epoch]), draw)
+        own = fold(tf.stack([tf.constant(self.seed, tf.int64), epoch]), np.int64(0))[0]
+        return tf.stack([tf.broadcast_to(own, tf.shape(draw)), draw], -1)
 
 
 class Epochs:
@@ -91,20 +92,25 @@ def unwanted(epochs: Epochs, spec: Any, batch_size: int) -> Any:
     """Returns a dataset of zeros, as many batches as the next epoch's first that is wanted comes after."""
     import tensorflow as tf
 
-    def zeros(first: Any) -> Any:
-        shapes = tf.nest.map_structure(lambda s: [batch_size if size is None else size for size in s.shape], spec)
-        batch = tuple(tf.zeros(shape, s.dtype) for shape, s in zip(shapes, spec, strict=True))
-        return tf.data.Dataset.from_tensors(batch).repeat(first)
+    def comes_before(number: Any) -> Any:
+        before = tf.numpy_function(lambda number: number < epochs.first, [number], tf.bool)
+        before.set_shape([])
+        return before
 
-    start = tf.data.Dataset.range(1).map(lambda _: tf.numpy_function(lambda: np.int64(epochs.first), [], tf.int64))
-    return start.flat_map(lambda first: zeros(tf.ensure_shape(first, [])))
+    nothing = [tf.zeros([], s.dtype) for s in spec]  # from outside: constant zeros would be computed for every epoch
+
+    def zeros(_: Any) -> Any:
+        shapes = ([batch_size if size is None else size for size in s.shape] for s in spec)
+        return tuple(tf.fill(shape, zero) for shape, zero in zip(shapes, nothing, strict=True))
+
+    return tf.data.Dataset.range(np.iinfo("int64").max).take_while(comes_before).map(zeros)
 
 
 def records(source: sources.Source, epochs: Epochs, order: Order) -> Any:
-    """Returns a dataset of (where, draw, record, label), one epoch long.
+    """Returns a dataset of (where, key, record, label), one epoch long.
 
-    `where` is int64 (3,): the epoch, the first place in it that is read, and the record's own place, from 0. `draw`
-    numbers the random draws of an epoch: the k-th repeat of image i, from 0, has the number i + k * count.
+    `where` is int64 (3,): the epoch, the first place in it that is read, and the record's own place, from 0. `key` is
+    that of the record's random draws.
 
     Args:
         source: where the records are from.
@@ -124,7 +130,7 @@ def records(source: sources.Source, epochs: Epochs, order: Order) -> Any:
                 tf.compat.v1.set_random_seed(order.seed + 1)
                 data = data.shuffle(min(order.count, SHUFFLE_BUFFER), seed=epoch)
             draws = tf.data.Dataset.range(0, order.repeats * order.count, order.count)
-            data = data.flat_map(lambda i, example: draws.map(lambda draw: (i + draw, *example)))
+            data = data.flat_map(lambda i, example: draws.map(lambda draw: (order.key(epoch, i + draw), *example)))
             data = data.take(order.count).enumerate()
             if share.size != share.batch_size:
                 mine = share.first // share.size
@@ -139,22 +145,26 @@ def records(source: sources.Source, epochs: Epochs, order: Order) -> Any:
 
     # Python counts, a block at a time: that costs an image nothing, where each operation and each function of the graph
     # is prepared anew for every epoch.
+    size = PATHS if source.paths is not None and not source.packed else BLOCK
+
     def block(begun: np.ndarray, number: np.int64) -> tuple[Any, ...]:
         begun = epochs.begin() if number == 0 else begun
         first = order.first_place(begun[1])
-        places = np.arange(first + number * BLOCK, min(first + (number + 1) * BLOCK, share.images))
+        places = np.arange(first + number * size, min(first + (number + 1) * size, share.images))
         with tf.device("CPU"):
-            i, draw = (np.asarray(x) for x in order.at(begun[0], places))
+            i, draws = order.at(begun[0], places)
+            i, keys = np.asarray(i), np.asarray(order.key(begun[0], draws))
         where = np.stack([np.full_like(places, begun[0]), np.full_like(places, first), places], 1)
-        return begun, where, draw, source.records(i), source.labels[i]
+        return begun, where, keys, source.records(i), source.labels[i]
 
     def numbered(begun: Any, number: Any) -> tuple[Any, tuple[Any, ...]]:
         kind = tf.uint8 if source.pixels is not None else tf.string
-        shapes = [2], [None, 3], [None], [None, *source.record_shape], [None]
+        shapes = [2], [None, 3], [None, 2], [None, *source.record_shape], [None]
         found = tf.numpy_function(block, [begun, number], [tf.int64, tf.int64, tf.int64, kind, tf.int64])
-        begun, *found = (tf.ensure_shape(x, shape) for x, shape in zip(found, shapes, strict=True))
-        return begun, tuple(found)
+        for x, shape in zip(found, shapes, strict=True):
+            x.set_shape(shape)
+        return found[0], tuple(found[1:])
 
-    blocks = tf.data.Dataset.range(-(-share.images // BLOCK))
+    blocks = tf.data.Dataset.range(-(-share.images // size))
     blocks = blocks.scan(np.array([-1, 0]), numbered)
     return (blocks.prefetch(2) if source.packed else blocks).unbatch()  # these are read while others are decoded

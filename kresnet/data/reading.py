@@ -63,7 +63,8 @@ class Reader:
     def _resized(self, image: Any, channels: int) -> Any:
         import tensorflow as tf
 
-        image = tf.ensure_shape(image, [None, None, channels])[None]
+        image.set_shape([None, None, channels])
+        image = image[None]
         # `tf.image.resize` calls the same, among other operations.
         image = tf.raw_ops.ResizeBilinear(images=image, size=[self._size] * 2, half_pixel_centers=True)[0]
         return tf.image.rgb_to_grayscale(image) if self._grey and channels == 3 else image

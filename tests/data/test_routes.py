@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage
+import tensorflow as tf
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
@@ -35,6 +36,14 @@ def sized(data, height, width):
     return data[:place] + struct.pack(">HH", height, width) + data[place + 4 :]
 
 
+def oriented(order, kind, count, value):
+    """Returns Exif data of one entry, an orientation: the order of bytes, and the entry's type, count and value."""
+    head = struct.pack(order + "2sHIH", {"<": b"II", ">": b"MM"}[order], 42, 8, 1)
+    short = "HH" if kind == 3 else "I"
+    values = (value, 0)[: len(short)]
+    return b"Exif\0\0" + head + struct.pack(f"{order}HHI{short}I", 0x0112, kind, count, *values, 0)
+
+
 def healthy(image):
     """Returns what most folders hold: JPEGs as they are to be shown."""
     upright = Image.Exif()
@@ -43,7 +52,6 @@ def healthy(image):
         "plain.jpg": encoded(image, quality=90),
         "progressive.jpg": encoded(image, progressive=True),
         "grey.jpg": encoded(image.convert("L")),
-        "larger.jpg": encoded(image.resize((image.width * 2, image.height * 2))),
         "upright.jpg": encoded(image, exif=upright),
         "profile.jpg": encoded(image, subsampling=0, icc_profile=bytes(70_000)),
         "trailing.jpg": encoded(image) + b"more" * 9,
@@ -59,7 +67,10 @@ def odd(image):
     turned[0x0112] = 6
     deep = Image.fromarray(np.asarray(image.convert("L")).astype("uint16") * 256 + 9)
     return {
+        "larger.jpg": encoded(image.resize((image.width * 2, image.height * 2))),
         "turned.jpg": encoded(image, exif=turned),
+        "motorola.jpg": encoded(image, exif=oriented(">", 3, 1, 8)),
+        "long.jpg": encoded(image, exif=oriented("<", 4, 1, 3)),
         "cmyk.jpg": encoded(image.convert("CMYK"), quality=90),
         "png.jpg": encoded(image, "png"),
         "deep.png": encoded(deep, "png"),
@@ -122,7 +133,7 @@ def test_both_routes_give_the_same_batches(messy, how, monkeypatch):
     np.testing.assert_array_equal(x, expected)
     np.testing.assert_array_equal(y, labels)
     assert skipped == skipped_there
-    assert len(x) == 2 * 26 - len(skipped)
+    assert len(x) == 2 * 28 - len(skipped)
     bad = set(map(str, messy.rglob("broken-*")))
     assert bad >= set(skipped) >= {path for path in bad if "cut" not in path}  # a window may lie before the cut
 
@@ -134,12 +145,23 @@ def test_healthy_jpegs_do_not_wait_for_python(tmp_path, monkeypatch):
             (tmp_path / name / key).write_bytes(file)
     calls = []
     monkeypatch.setattr(images, "decode", lambda *arguments: calls.append(arguments) or np.zeros((9, 9, 3), "uint8"))
-    loaded = data.load(tmp_path, "all", SIZE, 5)
-    assert len(collect(loaded)[0]) == 20
+    loaded = data.load(tmp_path, "all", 200, 5)  # for which none is twice as large as needed
+    assert len(collect(loaded)[0]) == 18
     assert not calls
     (tmp_path / "a" / "one.jpg").write_bytes(encoded(photographs()[0], "png"))
     collect(loaded)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(("kind", "count"), [(3, 1), (3, 2), (4, 1)])
+def test_files_that_pillow_turns_have_a_mark(order, kind, count):
+    for value in range(10):
+        file = encoded(Image.new("L", (8, 8)), exif=oriented(order, kind, count, value))
+        turned = Image.open(io.BytesIO(file)).getexif().get(0x0112) in range(2, 9)
+        marked = any(tf.strings.regex_replace(file, mark, "") != file for mark in images.MARKS)
+        assert marked or not turned
+        assert turned or not marked or (kind, count) != (3, 1), "most files are decoded in the graph"
 
 
 @pytest.fixture

@@ -59,12 +59,17 @@ class Order(NamedTuple):
             i = tf.random.experimental.index_shuffle(i, tf.stack([seed, epoch]), self.count - 1)
         return i, i + position % self.repeats * self.count
 
-    def key(self, epoch: Any, draw: Any) -> Any:
-        """Returns the key of an image's random draws, int64 (2,), or keys of several, (..., 2)."""
+    def root(self, epoch: Any) -> Any:
+        """Returns what the keys of an epoch's draws have in common, int64."""
         import tensorflow as tf
 
-        own = fold(tf.stack([tf.constant(self.seed, tf.int64), epoch]), np.int64(0))[0]
-        return tf.stack([tf.broadcast_to(own, tf.shape(draw)), draw], -1)
+        return fold(tf.stack([tf.constant(self.seed, tf.int64), epoch]), np.int64(0))[0]
+
+    def key(self, epoch: Any, draw: Any) -> Any:
+        """Returns the key of an image's random draws, int64 (2,)."""
+        import tensorflow as tf
+
+        return tf.stack([self.root(epoch), draw])
 
 
 class Epochs:
@@ -148,23 +153,25 @@ def records(source: sources.Source, epochs: Epochs, order: Order) -> Any:
     size = PATHS if source.paths is not None and not source.packed else BLOCK
 
     def block(begun: np.ndarray, number: np.int64) -> tuple[Any, ...]:
-        begun = epochs.begin() if number == 0 else begun
-        first = order.first_place(begun[1])
-        places = np.arange(first + number * size, min(first + (number + 1) * size, share.images))
         with tf.device("CPU"):
-            i, draws = order.at(begun[0], places)
-            i, keys = np.asarray(i), np.asarray(order.key(begun[0], draws))
-        where = np.stack([np.full_like(places, begun[0]), np.full_like(places, first), places], 1)
+            if number == 0:
+                epoch, first = epochs.begin()
+                begun = np.array([epoch, order.first_place(first), order.root(epoch)])
+            epoch, first, root = begun
+            places = np.arange(first + number * size, min(first + (number + 1) * size, share.images))
+            i, draws = map(np.asarray, order.at(epoch, places))
+        where = np.stack([np.full_like(places, epoch), np.full_like(places, first), places], 1)
+        keys = np.stack([np.full_like(places, root), draws], 1)
         return begun, where, keys, source.records(i), source.labels[i]
 
     def numbered(begun: Any, number: Any) -> tuple[Any, tuple[Any, ...]]:
         kind = tf.uint8 if source.pixels is not None else tf.string
-        shapes = [2], [None, 3], [None, 2], [None, *source.record_shape], [None]
+        shapes = [3], [None, 3], [None, 2], [None, *source.record_shape], [None]
         found = tf.numpy_function(block, [begun, number], [tf.int64, tf.int64, tf.int64, kind, tf.int64])
         for x, shape in zip(found, shapes, strict=True):
             x.set_shape(shape)
         return found[0], tuple(found[1:])
 
     blocks = tf.data.Dataset.range(-(-share.images // size))
-    blocks = blocks.scan(np.array([-1, 0]), numbered)
+    blocks = blocks.scan(np.zeros(3, np.int64), numbered)
     return (blocks.prefetch(2) if source.packed else blocks).unbatch()  # these are read while others are decoded

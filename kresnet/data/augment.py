@@ -18,7 +18,7 @@ import numpy as np
 from kresnet import checks
 from kresnet.data import rand_augment
 from kresnet.data.draws import Seeds, fold, keyed
-from kresnet.data.images import INTERPOLATIONS, SMALL, central_share, resize_and_crop
+from kresnet.data.resizing import INTERPOLATIONS, SMALL, central_share, resize_and_crop
 from kresnet.graph.seeds import draw_from
 from kresnet.layers.pixels import CIFAR, IMAGENET
 

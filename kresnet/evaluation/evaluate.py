@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from kresnet import checks
-from kresnet.data import images, sources
+from kresnet.data import images, resizing, sources
 from kresnet.data.loading import broken_image, ended, load
 from kresnet.data.samples import class_indices
 from kresnet.evaluation.result import Evaluation
@@ -297,4 +297,4 @@ class _WholeImages:
                     raise
                 self.skipped.append(self.file_paths[index] if self.file_paths else str(index))
                 continue
-            yield (images.grey(image) if self.grey else image)[None], np.array([label])
+            yield (resizing.grey(image) if self.grey else image)[None], np.array([label])

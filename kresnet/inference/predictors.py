@@ -14,7 +14,7 @@ import numpy as np
 
 from kresnet import checks
 from kresnet.archives import refuse_keras_bombs
-from kresnet.data import augment, folders, images
+from kresnet.data import augment, folders, images, resizing
 from kresnet.files import replacing_csv
 from kresnet.graph import devices
 from kresnet.graph.inputs import input_range
@@ -267,7 +267,7 @@ def predict(
                 raise
             say(f"Skipped {error}")
             continue
-        image = images.resize(image, size, channels)
+        image = resizing.resize(image, size, channels)
         in_range(image)
         probabilities = network.run(image[None])[0]
         names = network.class_names or [str(i) for i in range(len(probabilities))]

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from kresnet import checks, files
-from kresnet.data import images
+from kresnet.data import resizing
 from kresnet.progress import say
 
 NAMES = ("crop_fraction", "interpolation")
@@ -103,7 +103,7 @@ def wanted(
         ValueError: if the networks want different ones, or one that does not exist.
     """
     given = {"crop_fraction": crop_fraction, "interpolation": interpolation}
-    defaults = {"crop_fraction": images.central_share(size), "interpolation": None}
+    defaults = {"crop_fraction": resizing.central_share(size), "interpolation": None}
     for name in [name for name, value in given.items() if value is None]:
         each = [(one.name, getattr(one, name) or defaults[name]) for one in networks]
         checks.require(
@@ -113,7 +113,7 @@ def wanted(
         )
         given[name] = each[0][1]
     checks.number("crop_fraction", given["crop_fraction"], 0.01, 1.0001, "a fraction in (0, 1]")
-    checks.choice("interpolation", given["interpolation"], (None, *images.INTERPOLATIONS))
+    checks.choice("interpolation", given["interpolation"], (None, *resizing.INTERPOLATIONS))
     return given
 
 
@@ -133,7 +133,7 @@ def prepared(
     """
     height, width, channels = shape
     if interpolation and height == width:
-        return images.resize(images.resize_and_crop(pixels, height, crop_fraction, interpolation), height, channels)
+        return resizing.resize(resizing.resize_and_crop(pixels, height, crop_fraction, interpolation), height, channels)
     scale = np.float32(crop_fraction) * np.float32(min(pixels.shape[0] / height, pixels.shape[1] / width))
     h, w = (max(1, round(float(scale * side))) for side in (height, width))
     top, left = (pixels.shape[0] - h) // 2, (pixels.shape[1] - w) // 2
@@ -142,4 +142,4 @@ def prepared(
         image = image.resize((width, height), Image.Resampling[interpolation.upper()])
     elif (factor := min(h // height, w // width)) > 1:
         image = image.reduce(factor)
-    return images.resize(np.asarray(image), (height, width), channels)
+    return resizing.resize(np.asarray(image), (height, width), channels)

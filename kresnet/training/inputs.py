@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from kresnet import checks
-from kresnet.data import images, sources
+from kresnet.data import resizing, sources
 from kresnet.data.loading import load
 from kresnet.data.samples import class_indices
 from kresnet.graph.inputs import input_range
@@ -81,7 +81,7 @@ def training_images(source: str, recipe: Recipe, size: int, batch_size: int, opt
     """Loads the training images of a source as the recipe says; says which of its files are left out."""
     augment = recipe.augment
     if augment == "auto":
-        augment = "cifar" if size < images.SMALL else "inception"
+        augment = "cifar" if size < resizing.SMALL else "inception"
     names = ("flip", "mixup", "cutmix", "repeats")
     how = {name: getattr(recipe, name) for name in names}
     found = load(source, "train", size, batch_size, augment=augment, **how, **options)

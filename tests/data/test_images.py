@@ -14,7 +14,7 @@ from pictures import encoded, picture
 from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_image
 
-from kresnet.data import images
+from kresnet.data import images, resizing
 
 
 def exif(orientation):
@@ -56,7 +56,7 @@ def photograph(kind):
     return np.ascontiguousarray({"landscape": pixels, "portrait": portrait, "tiny": tiny}[kind])
 
 
-@pytest.mark.parametrize("interpolation", images.INTERPOLATIONS)
+@pytest.mark.parametrize("interpolation", resizing.INTERPOLATIONS)
 @pytest.mark.parametrize(
     ("kind", "fraction", "resized", "corner"),  # by hand: width and height, left and top
     [
@@ -73,22 +73,22 @@ def test_resize_and_crop(kind, fraction, resized, corner, interpolation):
     pixels = photograph(kind)
     (left, top), resample = corner, {"bilinear": Image.BILINEAR, "bicubic": Image.BICUBIC}[interpolation]
     expected = Image.fromarray(pixels).resize(resized, resample).crop((left, top, left + 224, top + 224))
-    cropped = images.resize_and_crop(pixels, 224, fraction, interpolation)
+    cropped = resizing.resize_and_crop(pixels, 224, fraction, interpolation)
     np.testing.assert_array_equal(cropped, expected)
-    grey = images.resize_and_crop(pixels[:, :, 1:2], 224, fraction, interpolation)
+    grey = resizing.resize_and_crop(pixels[:, :, 1:2], 224, fraction, interpolation)
     np.testing.assert_array_equal(grey, cropped[:, :, 1:2])
-    four = images.resize_and_crop(np.dstack([pixels, pixels[:, :, :1]]), 224, fraction, interpolation)
+    four = resizing.resize_and_crop(np.dstack([pixels, pixels[:, :, :1]]), 224, fraction, interpolation)
     np.testing.assert_array_equal(four, np.dstack([cropped, cropped[:, :, :1]]))  # the fourth is not opacity
 
 
 def test_resize_and_crop_of_extreme_images():
     """A strip never grows to its shorter side's size: 256 x 76800 000 pixels here."""
     strip = np.repeat(np.arange(300_000) // 1200, 3).reshape(1, -1, 3).astype("uint8")
-    cropped = images.resize_and_crop(strip, 224, 0.875, "bicubic")
+    cropped = resizing.resize_and_crop(strip, 224, 0.875, "bicubic")
     assert cropped.shape == (224, 224, 3)
     assert (cropped[:, :100] == 124).all()  # the middle lies between two pixels
     assert (cropped[:, 124:] == 125).all()
-    one = images.resize_and_crop(np.full((1, 1, 3), 9, "uint8"), 224, 0.875, "bicubic")
+    one = resizing.resize_and_crop(np.full((1, 1, 3), 9, "uint8"), 224, 0.875, "bicubic")
     np.testing.assert_array_equal(one, 9 * np.ones((224, 224, 3)))
 
 
@@ -238,7 +238,7 @@ def test_resizing_is_tensorflow_s_bit_for_bit(shape):
     for size in (32, 224, (65, 20)):
         expected = tf.image.resize(pixels, (size, size) if isinstance(size, int) else size)
         for channels, theirs in ((3, expected), (1, tf.image.rgb_to_grayscale(expected))):
-            found, theirs = images.resize(pixels, size, channels), tf.cast(tf.round(theirs), tf.uint8).numpy()
+            found, theirs = resizing.resize(pixels, size, channels), tf.cast(tf.round(theirs), tf.uint8).numpy()
             difference = np.abs(found.astype(int) - theirs)
             # Whether a weighted sum of three is rounded once or twice is the processor's: a tie may go either way.
             assert difference.max() <= (channels == 1)

@@ -11,7 +11,7 @@ from processes import COMMAND
 from selenium.webdriver.support.wait import WebDriverWait
 
 import kresnet
-from kresnet.data import images
+from kresnet.data import resizing
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_the_pixels_of_the_page_are_those_of_evaluation(folder, browser, tmp_pat
         page.choose(tmp_path / "china.png")
         page.wait(lambda: page.texts(".label"))
         seen = browser.execute_script("return [...context.getImageData(0, 0, 224, 224).data]")
-        expected = images.resize_and_crop(photo, 224, 0.875, "bicubic")
+        expected = resizing.resize_and_crop(photo, 224, 0.875, "bicubic")
         np.testing.assert_array_equal(np.reshape(seen, (224, 224, 4))[..., :3], expected)
         Image.new("RGB", (6000, 4000), (255, 0, 0)).save(tmp_path / "large.png")
         page.choose(tmp_path / "large.png")

@@ -64,12 +64,14 @@ def _weights(pattern: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 def cost(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from kresnet.graph.cost import cost
+    from kresnet.graph.cost import cost, without_weights
     from kresnet.models.registry import get_builder
 
     builder = get_builder(options.key)
     size = (options.input or builder.input_size,) * 2
-    found = cost(builder(input_shape=(*size, 3)), batch_size=options.batch_size, dtype=options.dtype)
+    with without_weights():
+        model = builder(input_shape=(*size, len(builder.spec.mean)))
+    found = cost(model, batch_size=options.batch_size, dtype=options.dtype)
     if options.csv:
         found.to_csv(options.csv)
     Console(width=None if sys.stdout.isatty() else 160).print(found.table())

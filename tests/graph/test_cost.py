@@ -148,5 +148,7 @@ def test_command(tmp_path, capsys):
     assert "stage2_block1_conv1" in done.stdout
     assert "0.162 GMACs" in done.stdout
     assert (tmp_path / "costs.csv").exists()
+    assert cli.main(["cost", "lenet5"]) == 0
+    assert "61,706 parameters" in capsys.readouterr().out, "of grey images, as in the paper"
     assert cli.main(["cost", "resnet2O"]) == 2
     assert "'resnet20'? Received: key='resnet2O'" in capsys.readouterr().err

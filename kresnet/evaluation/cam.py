@@ -15,6 +15,7 @@ import numpy as np
 
 from kresnet import checks, files
 from kresnet.data import images as images_
+from kresnet.data import resizing
 from kresnet.evaluation import drawings
 from kresnet.graph.devices import forward
 from kresnet.graph.network import description
@@ -216,7 +217,7 @@ def _pixels(image: Any, shape: tuple[int | None, ...]) -> np.ndarray:
             checks.require(Path(image).is_file(), "There is no such image", image=str(image))
             whole = images_.decode(Path(image).read_bytes(), str(image))
         checks.require(height == width, "The model's input is not square: give pixels of its size", shape=shape)
-        return images_.resize(whole, height or min(whole.shape[:2]), channels).astype("float32")
+        return resizing.resize(whole, height or min(whole.shape[:2]), channels).astype("float32")
     pixels = np.asarray(image, "float32")
     if pixels.ndim == 4 and len(pixels) == 1:
         pixels = pixels[0]

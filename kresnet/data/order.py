@@ -134,8 +134,8 @@ def records(source: sources.Source, epochs: Epochs, order: Order) -> Any:
                 # The graph's seed must not be 0: TensorFlow would then compare the other seed, a tensor, in Python.
                 tf.compat.v1.set_random_seed(order.seed + 1)
                 data = data.shuffle(min(order.count, SHUFFLE_BUFFER), seed=epoch)
-            draws = tf.data.Dataset.range(0, order.repeats * order.count, order.count)
-            data = data.flat_map(lambda i, example: draws.map(lambda draw: (order.key(epoch, i + draw), *example)))
+            draws, root = tf.data.Dataset.range(0, order.repeats * order.count, order.count), order.root(epoch)
+            data = data.flat_map(lambda i, example: draws.map(lambda draw: (tf.stack([root, i + draw]), *example)))
             data = data.take(order.count).enumerate()
             if share.size != share.batch_size:
                 mine = share.first // share.size

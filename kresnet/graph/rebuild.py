@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from kresnet.graph.construction import constructing
 from kresnet.graph.network import like
 from kresnet.graph.trace import all_layers, functional, is_functional, nested, producer
 
@@ -24,6 +25,7 @@ def copy_weights(original: keras.layers.Layer, copied: keras.layers.Layer) -> No
             layer.finalize_state()  # an adapted one computes with constants that it makes of its weights
 
 
+@constructing()
 def rebuild(
     model: keras.Model, copy: Callable[[Any], Callable[..., Any]], enter: Callable[[Any], Any] = lambda image: image
 ) -> tuple[dict[int, Any], keras.Model]:
@@ -55,6 +57,7 @@ def rebuild(
     return copies, new
 
 
+@constructing()
 def flattened(model: keras.Model) -> keras.Model:
     """Returns a copy of a model with the layers of the models in it in their place; a model without such as it is.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import sys
@@ -11,7 +12,9 @@ from typing import Any
 import keras
 
 from kresnet import __version__, checks
+from kresnet.graph.construction import constructing
 from kresnet.graph.network import Network
+from kresnet.layers.initializers import undrawn
 from kresnet.layers.pixels import preprocess
 from kresnet.models import ends, pretrained
 from kresnet.models.family import MOST_CLASSES, Family, Spec
@@ -28,6 +31,7 @@ Builder = Callable[..., keras.Model]
 _POOLINGS = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
 
 
+@constructing()
 def build(
     family: Family,
     spec: Spec,
@@ -91,7 +95,8 @@ def build(
         include_top=include_top,
     )
     image, inputs = ends.image_input(input_tensor, input_shape, size if has_head else None, spec)
-    x, maps = family.body(preprocess(image, spec.mean, spec.std) if include_preprocessing else image, spec)
+    with undrawn() if weights is not None else contextlib.nullcontext():  # the file sets them all
+        x, maps = family.body(preprocess(image, spec.mean, spec.std) if include_preprocessing else image, spec)
     chosen = ends.selected(features, maps) if has_features else {}
     outputs = x
     if has_head:

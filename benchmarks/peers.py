@@ -4,8 +4,9 @@
 
 Each competitor (`peers_loop.py`) lives in a process of its own; they take turns, step by step, so that what disturbs
 the machine disturbs all. They are kresnet on TensorFlow and on JAX, keras.applications on TensorFlow where it has the
-network, timm in channels last, eager and compiled, and for inference the files that kresnet exports, run by LiteRT and
-by ONNX Runtime. What is not installed is left out, and said so: `pip install ".[peers]"` has all.
+network, timm in channels last, eager and compiled, and for inference kresnet's network after `fold_batch_norm`, and the
+files that it exports, run by LiteRT and by ONNX Runtime. What is not installed is left out, and said so:
+`pip install ".[peers]"` has all.
 
 Numbers are medians, with the lowest and highest behind; on a CPU in the processor's seconds. The ratio is a
 competitor's median to that of kresnet on TensorFlow: below 1, the competitor is faster or smaller.
@@ -25,6 +26,7 @@ NETWORKS = ("resnet50", "resnext50_32x4d", "seresnet50", "mobilenetv2_100", "eff
 # Name in the table, competitor, Keras's backend.
 PEERS = {
     "kresnet": ("kresnet", "tensorflow"),
+    "kresnet, folded": ("kresnet, folded", "tensorflow"),
     "kresnet on JAX": ("kresnet", "jax"),
     "keras.applications": ("keras.applications", "tensorflow"),
     "timm": ("timm", "tensorflow"),

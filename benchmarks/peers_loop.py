@@ -39,6 +39,14 @@ def kresnet_steps(network, batches, size):
     return keras_steps(build, batches)
 
 
+def folded_steps(network, batches, size):
+    import kresnet
+    from kresnet.deploy import fold_batch_norm
+
+    model = fold_batch_norm(kresnet.create_model(network, input_shape=(size, size, 3), classes=CLASSES))
+    return {f"infer{n}": functools.partial(model.predict_on_batch, x) for n, (x, _) in batches.items()}
+
+
 def applications_steps(network, batches, size):
     import keras
 
@@ -120,6 +128,7 @@ def onnx_steps(network, batches, size):
 
 COMPETITORS = {
     "kresnet": kresnet_steps,
+    "kresnet, folded": folded_steps,
     "keras.applications": applications_steps,
     "timm": timm_steps,
     "timm, compiled": functools.partial(timm_steps, compiled=True),

@@ -44,7 +44,7 @@ def test_gpu():
 
 @pytest.mark.thorough
 def test_peers():
-    options = "resnet20 --size=32 --rounds=1 --peers kresnet keras.applications".split()
+    options = [*"resnet20 --size=32 --rounds=1 --peers kresnet keras.applications".split(), "kresnet, folded"]
     command = [sys.executable, str(BENCHMARKS / "peers.py"), *options]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -32,7 +32,7 @@ class GroupedConv2D(keras.layers.Conv2D):
     def convolution_op(self, inputs, kernel):
         if self.groups > 1 and sums_are_quicker(inputs):
             return self._with_gradients_of_sums(super().convolution_op)(inputs, ops.convert_to_tensor(kernel))
-        if self.groups == 1 or keras.backend.backend() != "tensorflow" or _tensorflow_has_gpu():
+        if self.groups == 1 or keras.backend.backend() != "tensorflow" or tensorflow_has_gpu():
             return super().convolution_op(inputs, kernel)
         if _native_only or _grouped_gradient_works(keras.backend.standardize_dtype(inputs.dtype)):
             import tensorflow as tf
@@ -80,7 +80,7 @@ def native_grouped_convolution() -> Iterator[None]:
 
 
 @functools.cache
-def _tensorflow_has_gpu() -> bool:
+def tensorflow_has_gpu() -> bool:
     import tensorflow as tf
 
     return bool(tf.config.list_logical_devices("GPU"))

@@ -1,4 +1,4 @@
-"""Depthwise and grouped convolution: what they compute under JAX on a CPU, and that the first is Keras's elsewhere."""
+"""Depthwise and grouped convolution: what they compute on a CPU, and that the first is Keras's elsewhere."""
 
 import json
 
@@ -71,6 +71,48 @@ def test_elsewhere_it_is_keras_s():
     ours.build(x.shape)
     theirs.set_weights(ours.get_weights())
     np.testing.assert_array_equal(ours(x), theirs(x))
+
+
+WIDE = [
+    {"kernel_size": 5, "padding": "same"},
+    {"kernel_size": 5, "padding": "same", "strides": 2, "activation": "relu"},
+    {"kernel_size": 5, "padding": "valid", "strides": 2, "use_bias": False},
+    {"kernel_size": (3, 4), "padding": "same"},
+    {"kernel_size": (2, 9), "padding": "same", "strides": 3},
+]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the gradients of TensorFlow's operator")
+@pytest.mark.parametrize("compiled", [False, True], ids=["", "XLA"])
+@pytest.mark.parametrize("options", WIDE, ids=str)
+def test_the_gradient_of_a_wide_kernel_is_keras_s(options, compiled):
+    import tensorflow as tf
+
+    x = np.random.default_rng(0).standard_normal((3, 12, 11, 4)).astype("float32")
+    ours, theirs = (kind(**options) for kind in (layers.DepthwiseConv2D, keras.layers.DepthwiseConv2D))
+    theirs.build(x.shape)
+    ours.build(x.shape)
+    theirs.set_weights(ours.get_weights())
+
+    def step(layer, **how):
+        shape = (None,) * 3 if not compiled else x.shape[:3]
+
+        @tf.function(jit_compile=compiled, input_signature=[tf.TensorSpec((*shape, 4))])
+        def run(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, **how)
+                total = tf.reduce_sum(tf.sin(y))
+            return [y, *tape.gradient(total, [x, *[weight.value for weight in layer.trainable_weights]])]
+
+        operators = [operator.type for operator in run.get_concrete_function().graph.get_operations()]
+        return operators.count("DepthwiseConv2dNativeBackpropFilter"), run(x)
+
+    (strips, found), (once, expected) = step(ours, training=True), step(theirs)
+    assert (strips, once) == (-(-ours.kernel_size[1] // 3), 1)
+    for ours_, theirs_ in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours_, theirs_, atol=2e-6 * np.abs(theirs_).max())
+    assert step(ours, training=False)[0] == 1
 
 
 def test_a_file_names_keras_s_layer_and_brings_ours_back():

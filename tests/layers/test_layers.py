@@ -100,14 +100,14 @@ def test_grouped_convolution_without_a_kernel_of_its_own(tmp_path):
 @pytest.mark.parametrize("distribution", ["untruncated_normal", "truncated_normal", "uniform"])
 @pytest.mark.parametrize("mode", ["fan_in", "fan_out", "fan_avg"])
 def test_initializer_has_keras_distribution(mode, distribution):
-    shape = (3, 3, 40, 90)
+    shape = (3, 3, 40, 900)
     options = {"scale": 2.0, "mode": mode, "distribution": distribution}
     ours = ops.convert_to_numpy(layers.VarianceScaling(**options, seed=1)(shape))
     keras_s = ops.convert_to_numpy(keras.initializers.VarianceScaling(**options, seed=1)(shape))
     assert ours.dtype == np.float32
     assert abs(ours.mean()) < 0.02 * ours.std()
     for quantile in (0, 0.1, 0.25, 0.75, 0.9, 1) if distribution != "untruncated_normal" else (0.1, 0.25, 0.75, 0.9):
-        assert np.quantile(ours, quantile) == pytest.approx(np.quantile(keras_s, quantile), rel=0.03)
+        assert np.quantile(ours, quantile) == pytest.approx(np.quantile(keras_s, quantile), rel=0.02)
 
 
 def test_initializer_seeds():

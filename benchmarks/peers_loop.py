@@ -28,23 +28,27 @@ def keras_steps(build, batches):
 
     model = build()
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy")
-    infer = {n: functools.partial(model.predict_on_batch, x) for n, (x, _) in batches.items()}
-    return {"train": lambda: model.train_on_batch(*batches[32]), **{f"infer{n}": run for n, run in infer.items()}}
+    return {"train": lambda: model.train_on_batch(*batches[32]), **inference_steps(model, batches)}
+
+
+def inference_steps(model, batches):
+    return {f"infer{n}": functools.partial(model.predict_on_batch, x) for n, (x, _) in batches.items()}
+
+
+def kresnet_network(network, size):
+    import kresnet
+
+    return kresnet.create_model(network, input_shape=(size, size, 3), weights=None, classes=CLASSES)
 
 
 def kresnet_steps(network, batches, size):
-    import kresnet
-
-    build = functools.partial(kresnet.create_model, network, input_shape=(size, size, 3), weights=None, classes=CLASSES)
-    return keras_steps(build, batches)
+    return keras_steps(lambda: kresnet_network(network, size), batches)
 
 
 def folded_steps(network, batches, size):
-    import kresnet
     from kresnet.deploy import fold_batch_norm
 
-    model = fold_batch_norm(kresnet.create_model(network, input_shape=(size, size, 3), classes=CLASSES))
-    return {f"infer{n}": functools.partial(model.predict_on_batch, x) for n, (x, _) in batches.items()}
+    return inference_steps(fold_batch_norm(kresnet_network(network, size)), batches)
 
 
 def applications_steps(network, batches, size):

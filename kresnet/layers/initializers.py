@@ -17,9 +17,9 @@ _DRAWS = contextvars.ContextVar("draws", default=True)
 
 
 @contextlib.contextmanager
-def undrawn() -> Iterator[None]:
+def undrawn(wanted: bool = True) -> Iterator[None]:
     """Within it `VarianceScaling` gives zeros: for weights that are set to others as soon as they are made."""
-    token = _DRAWS.set(False)
+    token = _DRAWS.set(not wanted)
     try:
         yield
     finally:

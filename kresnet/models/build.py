@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import inspect
 import sys
@@ -95,7 +94,7 @@ def build(
         include_top=include_top,
     )
     image, inputs = ends.image_input(input_tensor, input_shape, size if has_head else None, spec)
-    with undrawn() if weights is not None else contextlib.nullcontext():  # the file sets them all
+    with undrawn(weights is not None):  # the file sets them all
         x, maps = family.body(preprocess(image, spec.mean, spec.std) if include_preprocessing else image, spec)
     chosen = ends.selected(features, maps) if has_features else {}
     outputs = x

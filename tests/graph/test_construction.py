@@ -7,14 +7,13 @@ import pytest
 
 import kresnet
 from kresnet.graph import construction
-from kresnet.graph.construction import constructing
 
 
 @pytest.mark.parametrize("collects", [True, False])
 def test_the_collector_is_left_as_it_was_found(collects):
     (gc.enable if collects else gc.disable)()
     try:
-        with constructing():
+        with construction.constructing():
             assert not gc.isenabled()
         assert gc.isenabled() is collects
         with pytest.raises(ValueError, match="classes"):
@@ -30,12 +29,14 @@ def names(model):
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the names of TensorFlow's variables")
 def test_variables_have_the_names_that_keras_gives_them(tmp_path, monkeypatch):
+    import tensorflow as tf
+
     model = kresnet.ResNet20(input_shape=(8, 8, 3))
     assert names(model) == [f"{weight.path}:0" for weight in model.weights]
     monkeypatch.setattr(construction, "_alike", contextlib.nullcontext)
     assert names(kresnet.ResNet20(input_shape=(8, 8, 3))) == names(model)
     model.export(tmp_path / "model")
-    saved = pytest.importorskip("tensorflow").saved_model.load(tmp_path / "model").variables
+    saved = tf.saved_model.load(tmp_path / "model").variables
     assert {variable.name for variable in saved} == set(names(model))
 
 
